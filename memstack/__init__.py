@@ -1,0 +1,46 @@
+"""memstack: long-term kNN memory for transformers, with interchangeable search backends."""
+
+from memstack.backend import BackendOptions, BackendSpec, CommandSpec
+from memstack.entries import Entries, FetchedEntries
+from memstack.errors import (
+    BackendUnavailableError,
+    ConfigError,
+    DuplicateBackendError,
+    MemstackError,
+    NonFiniteError,
+    OptionsError,
+    ShapeError,
+    StaleResultError,
+    StateError,
+    UnknownBackendError,
+)
+from memstack.hookspecs import hookimpl
+from memstack.indexed import IndexedMemory
+from memstack.memory import MISSING_SCORE, Memory, MemoryShape, SearchResult
+from memstack.registry import backends, create_memory
+
+__all__ = [
+    "MISSING_SCORE",
+    "BackendOptions",
+    "BackendSpec",
+    "BackendUnavailableError",
+    "CommandSpec",
+    "ConfigError",
+    "DuplicateBackendError",
+    "Entries",
+    "FetchedEntries",
+    "IndexedMemory",
+    "Memory",
+    "MemoryShape",
+    "MemstackError",
+    "NonFiniteError",
+    "OptionsError",
+    "SearchResult",
+    "ShapeError",
+    "StaleResultError",
+    "StateError",
+    "UnknownBackendError",
+    "backends",
+    "create_memory",
+    "hookimpl",
+]

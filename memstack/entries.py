@@ -1,0 +1,109 @@
+"""Where a search result reads its entries from: a local store (nothing is gathered) or tensors a remote store sent."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memstack.bags import inner_products, weighted_sum
+from memstack.errors import ShapeError
+
+
+class Entries(ABC):
+    """The found entries, (rows, query_heads, q, k) of them; zeros stand where nothing was found."""
+
+    @abstractmethod
+    def keys(self) -> Float[Tensor, "rows query_heads q k key_dim"]: ...
+
+    @abstractmethod
+    def values(self) -> Float[Tensor, "rows query_heads q k value_dim"]: ...
+
+    @abstractmethod
+    def dot(self, queries: Float[Tensor, "rows query_heads q key_dim"]) -> Float[Tensor, "rows query_heads q k"]: ...
+
+    @abstractmethod
+    def mix(self, weights: Float[Tensor, "rows query_heads q k"]) -> Float[Tensor, "rows query_heads q value_dim"]: ...
+
+
+class StoredEntries(Entries):
+    """Entries read in place from two tables, by index: ``dot`` and ``mix`` never build a (..., k, dim) tensor."""
+
+    def __init__(
+        self,
+        key_table: Float[Tensor, "entries key_dim"],
+        value_table: Float[Tensor, "entries value_dim"],
+        index: Int[Tensor, "rows query_heads q k"],
+        device: torch.device,
+        check_fresh: Callable[[], None],
+    ) -> None:
+        self._key_table = key_table
+        self._value_table = value_table
+        self._index = index
+        self._device = device
+        self._check_fresh = check_fresh
+
+    def keys(self) -> Tensor:
+        self._check_fresh()
+        return self._key_table[self._index].to(self._device)
+
+    def values(self) -> Tensor:
+        self._check_fresh()
+        return self._value_table[self._index].to(self._device)
+
+    def dot(self, queries: Tensor) -> Tensor:
+        self._check_fresh()
+        *outer, k = self._index.shape
+        expect_shape("queries", queries, (*outer, self._key_table.shape[1]))
+        local = queries.to(self._index.device, at_least_float32(queries)).flatten(0, 2)
+        scores = inner_products(local, self._key_table, self._index.reshape(-1, k), self._check_fresh)
+        return scores.unflatten(0, tuple(outer)).to(queries.device)
+
+    def mix(self, weights: Tensor) -> Tensor:
+        self._check_fresh()
+        *outer, k = self._index.shape
+        expect_shape("weights", weights, (*outer, k))
+        local = weights.to(self._index.device, at_least_float32(weights)).reshape(-1, k)
+        mixed = weighted_sum(local, self._value_table, self._index.reshape(-1, k), self._check_fresh)
+        return mixed.unflatten(0, tuple(outer)).to(weights.device)
+
+
+class FetchedEntries(Entries):
+    """Entries that a remote store sent along with its answer, as (rows, query_heads, q, k, dim) tensors."""
+
+    def __init__(self, keys: Tensor, values: Tensor, check_fresh: Callable[[], None]) -> None:
+        self._keys = keys.detach()
+        self._values = values.detach()
+        self._check_fresh = check_fresh
+
+    def keys(self) -> Tensor:
+        self._check_fresh()
+        return self._keys
+
+    def values(self) -> Tensor:
+        self._check_fresh()
+        return self._values
+
+    def dot(self, queries: Tensor) -> Tensor:
+        self._check_fresh()
+        expect_shape("queries", queries, (*self._keys.shape[:3], self._keys.shape[4]))
+        wide = at_least_float32(queries)
+        return torch.einsum("rhqkd,rhqd->rhqk", self._keys.to(wide), queries.to(wide))
+
+    def mix(self, weights: Tensor) -> Tensor:
+        self._check_fresh()
+        expect_shape("weights", weights, tuple(self._values.shape[:4]))
+        wide = at_least_float32(weights)
+        return torch.einsum("rhqkd,rhqk->rhqd", self._values.to(wide), weights.to(wide))
+
+
+def at_least_float32(tensor: Tensor) -> torch.dtype:
+    """Half precision is widened, so that scores and sums are exact to float32 under autocast as well."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError unless the tensor has exactly this shape."""
+    if tuple(tensor.shape) != shape:
+        raise ShapeError(f"{name} should have the shape of the search, {shape}, got {tuple(tensor.shape)}")

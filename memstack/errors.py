@@ -1,0 +1,50 @@
+"""One class per mistake; every message is one readable line that says what came, what was expected and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MemstackError(Exception):
+    """Base of all errors that memstack raises on purpose."""
+
+
+class ShapeError(MemstackError, ValueError):
+    """A tensor or a size does not fit the memory it is meant for."""
+
+
+class NonFiniteError(MemstackError, ValueError):
+    """A key is NaN or infinite, so that no inner product with it can be ranked."""
+
+
+class StaleResultError(MemstackError, RuntimeError):
+    """A search result was used after the memory it belongs to had changed."""
+
+
+class StateError(MemstackError, ValueError):
+    """A saved memory does not fit the memory that should load it."""
+
+
+class UnknownBackendError(MemstackError, LookupError):
+    """No plugin offers a backend of that name."""
+
+
+class DuplicateBackendError(MemstackError):
+    """Two plugins offer a backend of the same name."""
+
+
+class BackendUnavailableError(MemstackError, ImportError):
+    """The backend is registered, but a library it needs is not installed."""
+
+
+class OptionsError(MemstackError, ValueError):
+    """A backend was given an option it does not have, or a value it cannot use."""
+
+
+class ConfigError(MemstackError, ValueError):
+    """A configuration file or a ``--set`` override is wrong."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known words, or nothing when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -1,0 +1,229 @@
+"""IndexedMemory: a first-in-first-out store of keys and values; a subclass keeps a search index in step with it."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from memstack.backend import BackendOptions
+from memstack.bags import inner_products
+from memstack.entries import StoredEntries
+from memstack.errors import NonFiniteError, ShapeError, StaleResultError, StateError
+from memstack.memory import Memory, MemoryShape, SearchResult
+from memstack.validation import expect
+
+
+class IndexedMemory(Memory):
+    """A ring of ``capacity`` slots per (row, head); a backend adds three methods: index_add, index_search, index_forget.
+
+    The store decides what is live, in which order, and what the scores are; the index only proposes slots. So a backend
+    that proposes too few, stale or badly ordered slots loses recall and can never return a wrong entry.
+    """
+
+    class Options(BackendOptions):
+        device: str = "cpu"
+        """Where the store lives, as torch names devices."""
+        dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+        """How keys and values are stored; half precision halves the store. Scores are always float32."""
+
+    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
+        options = options or self.Options()
+        self.shape = shape
+        self.device = torch.device(options.device)
+        self.dtype: torch.dtype = getattr(torch, options.dtype)
+        self._written = torch.zeros(shape.rows, dtype=torch.int64)
+        self._version = 0
+        # One slot more than the ring: a row of zeros that missing columns read, whatever the store holds.
+        self._null = shape.rows * shape.heads * shape.capacity
+        with torch.inference_mode(False):
+            self._key_table = torch.zeros(self._null + 1, shape.key_dim, dtype=self.dtype, device=self.device)
+            self._value_table = torch.zeros(self._null + 1, shape.value_dim, dtype=self.dtype, device=self.device)
+
+    # What a backend writes --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def index_add(
+        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+    ) -> None:
+        """Take in keys at these slots of these rows, all heads alike, replacing what the slots held.
+
+        ``rows`` and ``slots`` are on the CPU, the keys on the store's device in its dtype. n is at most ``capacity``; no
+        row and no slot of a row comes twice. If this raises, the store keeps what it had.
+        """
+
+    @abstractmethod
+    def index_search(
+        self, queries: Float[Tensor, "rows heads q key_dim"], k: int
+    ) -> Int[Tensor, "rows heads q candidates"]:
+        """Propose slots for each query, -1 for none; k is at most the longest row's number of live entries.
+
+        Queries are float32 on the store's device. Any number of candidates may be proposed, in any order but none twice
+        for one query: the store scores them and keeps the best k.
+        """
+
+    @abstractmethod
+    def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:
+        """Forget these rows' keys."""
+
+    # What it gets -----------------------------------------------------------------------------------------------
+
+    @property
+    def lengths(self) -> Int[Tensor, " rows"]:
+        return self._written.clamp(max=self.shape.capacity)
+
+    @property
+    def stored_keys(self) -> Float[Tensor, "rows heads capacity key_dim"]:
+        """The ring of keys, by slot; only the first ``lengths`` slots of a row are live. A view: do not write."""
+        return self._ring(self._key_table)
+
+    def add(
+        self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]
+    ) -> None:
+        shape = self.shape
+        expect("keys", keys, rows=shape.rows, heads=shape.heads, n=None, key_dim=shape.key_dim)
+        n = keys.shape[2]
+        expect("values", values, rows=shape.rows, heads=shape.heads, n=n, value_dim=shape.value_dim)
+        kept = min(n, shape.capacity)
+        with torch.no_grad():
+            keys = keys.detach()[:, :, n - kept :].to(self.device, self.dtype)
+            values = values.detach()[:, :, n - kept :].to(self.device, self.dtype)
+            self._refuse_non_finite(keys)
+            insertions = self._written[:, None] + torch.arange(n - kept, n)
+            self._write(torch.arange(shape.rows), insertions % shape.capacity, keys, values)
+        self._written += n
+        self._version += 1
+
+    def search(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
+        shape = self.shape
+        expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
+        query_heads = queries.shape[1]
+        if query_heads == 0 or query_heads % shape.heads:
+            raise ShapeError(f"query_heads should be a multiple of heads={shape.heads}, got {query_heads}")
+        if k < 1:
+            raise ShapeError(f"k should be at least 1, got {k}")
+        # Autocast must not reach the search: in half precision it would rank neighbours by rounded scores.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            folded = queries.detach().to(self.device, torch.float32)
+            folded = folded.reshape(shape.rows, shape.heads, -1, shape.key_dim)
+            width = min(k, int(self.lengths.max()))
+            none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
+            slots = self.index_search(folded, width) if width and folded.numel() else none
+            scores, positions, index = self._best(folded, slots, k)
+        outer = queries.shape[:3]
+        entries = StoredEntries(
+            self._key_table, self._value_table, index.reshape(*outer, k), queries.device, self._freshness()
+        )
+        return SearchResult(
+            scores.reshape(*outer, k).to(queries.device), positions.reshape(*outer, k).to(queries.device), entries
+        )
+
+    def reset(self, rows: Bool[Tensor, " rows"] | None = None) -> None:
+        if rows is None:
+            rows = torch.ones(self.shape.rows, dtype=torch.bool)
+        if rows.dtype != torch.bool or tuple(rows.shape) != (self.shape.rows,):
+            raise ShapeError(f"rows should be bool ({self.shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+        self._written[rows.cpu()] = 0
+        self._version += 1
+        self.index_forget(rows.cpu())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        longest = int(self.lengths.max())
+        insertions = (self._written - self.lengths)[:, None] + torch.arange(longest)
+        dead = (insertions >= self._written[:, None])[:, None, :, None].to(self.device)
+        rows, slots = torch.arange(self.shape.rows)[:, None], insertions % self.shape.capacity
+
+        def oldest_first(table: Tensor) -> Tensor:
+            return self._ring(table)[rows, :, slots].transpose(1, 2).masked_fill(dead, 0).contiguous()
+
+        return {
+            "keys": oldest_first(self._key_table),
+            "values": oldest_first(self._value_table),
+            "written": self._written.clone(),
+            "shape": torch.tensor(astuple(self.shape)),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        check_state(state, self.shape)
+        written = state["written"].to("cpu", torch.int64)
+        live = written.clamp(max=self.shape.capacity)
+        keys, values = (state[name].to(self.device, self.dtype) for name in ("keys", "values"))
+        self._refuse_non_finite(keys)
+        self.reset()
+        # Rows differ in length, so each is written on its own: loading is rare and need not be fast.
+        for row in range(self.shape.rows):
+            n = int(live[row])
+            slots = (written[row] - n + torch.arange(n)) % self.shape.capacity
+            self._write(torch.tensor([row]), slots[None], keys[row : row + 1, :, :n], values[row : row + 1, :, :n])
+        self._written = written.clone()
+
+    # How --------------------------------------------------------------------------------------------------------
+
+    def _ring(self, table: Tensor) -> Tensor:
+        return table[: self._null].view(self.shape.rows, self.shape.heads, self.shape.capacity, table.shape[1])
+
+    def _write(self, rows: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Write (some, heads, n, dim) entries at (some, n) slots; the index first, for only it can fail."""
+        if slots.shape[1] == 0:
+            return
+        self.index_add(rows, slots, keys)
+        self._ring(self._key_table)[rows[:, None], :, slots] = keys.transpose(1, 2)
+        self._ring(self._value_table)[rows[:, None], :, slots] = values.transpose(1, 2)
+
+    def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Score the proposed slots and keep the best k: scores, positions and table indices, (rows, heads, q, k)."""
+        positions = self._positions(slots)
+        memories = torch.arange(self.shape.rows * self.shape.heads, device=self.device)
+        first_slot = (memories * self.shape.capacity).view(self.shape.rows, self.shape.heads, 1, 1)
+        index = torch.where(positions >= 0, first_slot + slots, self._null)
+        scores = inner_products(queries.flatten(0, 2), self._key_table, index.flatten(0, 2), self._freshness())
+        scores = scores.view(index.shape)
+        missing = (positions < 0) | scores.isnan()
+        scores, order = scores.masked_fill(missing, -torch.inf).sort(dim=-1, descending=True, stable=True)
+        order = order[..., :k]
+        gap = (0, k - order.shape[-1])
+        return (
+            pad(scores[..., :k], gap, value=-torch.inf),
+            pad(positions.masked_fill(missing, -1).gather(-1, order), gap, value=-1),
+            pad(index.masked_fill(missing, self._null).gather(-1, order), gap, value=self._null),
+        )
+
+    def _positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
+        """Which insertion a slot holds: the newest that fell on it; -1 where the slot holds none."""
+        newest = (self._written - 1).to(self.device)[:, None, None, None]
+        positions = newest - (newest - slots) % self.shape.capacity
+        return positions.masked_fill((slots < 0) | (positions < 0), -1)
+
+    def _refuse_non_finite(self, keys: Tensor) -> None:
+        if not bool(keys.isfinite().all()):
+            raise NonFiniteError(
+                f"keys should be finite in the store's {self.dtype}, got NaN or inf; nothing was written"
+            )
+
+    def _freshness(self) -> Callable[[], None]:
+        version = self._version
+
+        def check_fresh() -> None:
+            if self._version != version:
+                raise StaleResultError("the memory has changed since this search; use a result before the next add or reset")
+
+        return check_fresh
+
+
+def check_state(state: Mapping[str, Tensor], shape: MemoryShape) -> None:
+    """Raise StateError unless the saved state has all its parts and was saved from a memory of this shape."""
+    if missing := {"keys", "values", "written", "shape"} - state.keys():
+        raise StateError(f"a memory state needs keys, values, written and shape; {', '.join(sorted(missing))} missing")
+    saved = tuple(state["shape"].tolist())
+    if saved != astuple(shape):
+        names = ", ".join(MemoryShape.__dataclass_fields__)
+        raise StateError(f"the state was saved from a memory of ({names}) = {saved}, this one has {astuple(shape)}")
+    longest = int(state["written"].clamp(max=shape.capacity).max())
+    for name, dim in (("keys", shape.key_dim), ("values", shape.value_dim)):
+        expected = (shape.rows, shape.heads, longest, dim)
+        if tuple(state[name].shape) != expected:
+            raise StateError(f"the state's {name} should be {expected}, got {tuple(state[name].shape)}")
