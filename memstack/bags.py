@@ -1,9 +1,10 @@
 """Weighted embedding bags over a table, and their gradients: the two sums behind ``SearchResult.mix`` and ``.dot``.
 
-For a bag of k table rows, ``mixed = sum_k weights_k * table[index_k]`` and ``scores_k = queries . table[index_k]``. Each
-is the gradient of the other, so two autograd functions that name each other as their backward do everything, to any
-order. torch's embedding-bag kernels compute both without gathering the rows: on a CPU, for 8 rows x 4 heads x 256 queries
-x 32 neighbours of width 32, about twenty times faster than gather and multiply for the sum and twice for the scores.
+For a bag of k table rows, ``mixed = sum_k weights_k * table[index_k]`` and ``scores_k = queries . table[index_k]``.
+Each is the gradient of the other, so two autograd functions that name each other as their backward do everything, to
+any order. torch's embedding-bag kernels compute both without gathering the rows: on a CPU, for 8 rows x 4 heads x 256
+queries x 32 neighbours of width 32, about twenty times faster than gather and multiply for the sum and twice for the
+scores.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,9 +17,10 @@ CHUNK_NUMBERS = 1 << 20  # how many gathered numbers may exist at once when tabl
 
 
 def weighted_sum(weights: Tensor, table: Tensor, index: Tensor, check_fresh: Callable[[], None]) -> Tensor:
-    """Sum table rows: (bags, k) weights, (entries, dim) table, (bags, k) index -> (bags, dim), differentiable in weights.
+    """Sum table rows: (bags, k) weights, (entries, dim) table, (bags, k) index -> (bags, dim).
 
-    ``check_fresh`` is called before a backward pass reads the table again and raises if its rows have changed.
+    Differentiable in the weights. ``check_fresh`` is called before a backward pass reads the table again and raises if
+    its rows have changed.
     """
     return _WeightedSum.apply(weights, table, index, check_fresh)  # type: ignore[no-any-return]
 
@@ -32,9 +34,10 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights, table, index, check_fresh):  # type: ignore[no-untyped-def]
         ctx.bag = (table, index, check_fresh)
-        if weights.dtype == table.dtype:
+        if weights.dtype == table.dtype and index.numel():
             return embedding_bag(index, table, per_sample_weights=weights, mode="sum")
-        parts = [torch.einsum("nk,nkd->nd", w, table[i].to(w)) for w, i in _chunks(weights, index, table)]
+        with without_autocast(weights):
+            parts = [torch.einsum("nk,nkd->nd", w, table[i].to(w)) for w, i in _chunks(weights, index, table)]
         return torch.cat(parts) if parts else weights.new_zeros(0, table.shape[1])
 
     @staticmethod
@@ -50,7 +53,8 @@ class _InnerProducts(torch.autograd.Function):
         ctx.bag = (table, index, check_fresh)
         if queries.dtype == table.dtype and index.numel():
             return _bag_gradient(queries, table, index)
-        parts = [torch.einsum("nd,nkd->nk", q, table[i].to(q)) for q, i in _chunks(queries, index, table)]
+        with without_autocast(queries):
+            parts = [torch.einsum("nd,nkd->nk", q, table[i].to(q)) for q, i in _chunks(queries, index, table)]
         return torch.cat(parts) if parts else queries.new_zeros(index.shape)
 
     @staticmethod
@@ -58,6 +62,11 @@ class _InnerProducts(torch.autograd.Function):
         table, index, check_fresh = ctx.bag
         check_fresh()
         return weighted_sum(grads[0].contiguous(), table, index, check_fresh), None, None, None
+
+
+def without_autocast(operand: Tensor) -> torch.autocast:
+    """Turn autocast off on the operand's device: it would round scores and sums to half precision."""
+    return torch.autocast(operand.device.type, enabled=False)
 
 
 def _bag_gradient(queries: Tensor, table: Tensor, index: Tensor) -> Tensor:

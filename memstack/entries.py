@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack.bags import inner_products, weighted_sum
+from memstack.bags import inner_products, weighted_sum, without_autocast
 from memstack.errors import ShapeError
 
 
@@ -88,14 +88,21 @@ class FetchedEntries(Entries):
     def dot(self, queries: Tensor) -> Tensor:
         self._check_fresh()
         expect_shape("queries", queries, (*self._keys.shape[:3], self._keys.shape[4]))
-        wide = at_least_float32(queries)
-        return torch.einsum("rhqkd,rhqd->rhqk", self._keys.to(wide), queries.to(wide))
+        return self._einsum("rhqkd,rhqd->rhqk", self._keys, queries)
 
     def mix(self, weights: Tensor) -> Tensor:
         self._check_fresh()
         expect_shape("weights", weights, tuple(self._values.shape[:4]))
-        wide = at_least_float32(weights)
-        return torch.einsum("rhqkd,rhqk->rhqd", self._values.to(wide), weights.to(wide))
+        return self._einsum("rhqkd,rhqk->rhqd", self._values, weights)
+
+    def _einsum(self, equation: str, fetched: Tensor, operand: Tensor) -> Tensor:
+        wide = at_least_float32(operand)
+        with without_autocast(operand):
+            result = torch.einsum(equation, fetched.to(wide), operand.to(wide))
+        if result.requires_grad:
+            # The fetched tensors are still right then, but a result must go stale alike with every backend.
+            result.register_hook(lambda _: self._check_fresh())
+        return result
 
 
 def at_least_float32(tensor: Tensor) -> torch.dtype:

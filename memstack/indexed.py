@@ -19,7 +19,7 @@ from memstack.validation import expect
 
 
 class IndexedMemory(Memory):
-    """A ring of ``capacity`` slots per (row, head); a backend adds three methods: index_add, index_search, index_forget.
+    """A ring of ``capacity`` slots per (row, head); a backend adds index_add, index_search and index_forget.
 
     The store decides what is live, in which order, and what the scores are; the index only proposes slots. So a backend
     that proposes too few, stale or badly ordered slots loses recall and can never return a wrong entry.
@@ -36,11 +36,12 @@ class IndexedMemory(Memory):
         self.shape = shape
         self.device = torch.device(options.device)
         self.dtype: torch.dtype = getattr(torch, options.dtype)
-        self._written = torch.zeros(shape.rows, dtype=torch.int64)
         self._version = 0
         # One slot more than the ring: a row of zeros that missing columns read, whatever the store holds.
         self._null = shape.rows * shape.heads * shape.capacity
+        # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
+            self._written = torch.zeros(shape.rows, dtype=torch.int64)
             self._key_table = torch.zeros(self._null + 1, shape.key_dim, dtype=self.dtype, device=self.device)
             self._value_table = torch.zeros(self._null + 1, shape.value_dim, dtype=self.dtype, device=self.device)
 
@@ -52,8 +53,8 @@ class IndexedMemory(Memory):
     ) -> None:
         """Take in keys at these slots of these rows, all heads alike, replacing what the slots held.
 
-        ``rows`` and ``slots`` are on the CPU, the keys on the store's device in its dtype. n is at most ``capacity``; no
-        row and no slot of a row comes twice. If this raises, the store keeps what it had.
+        ``rows`` and ``slots`` are on the CPU, the keys on the store's device in its dtype. n is at most ``capacity``;
+        no row and no slot of a row comes twice. If this raises, the store keeps what it had.
         """
 
     @abstractmethod
@@ -81,9 +82,7 @@ class IndexedMemory(Memory):
         """The ring of keys, by slot; only the first ``lengths`` slots of a row are live. A view: do not write."""
         return self._ring(self._key_table)
 
-    def add(
-        self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]
-    ) -> None:
+    def add(self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]) -> None:
         shape = self.shape
         expect("keys", keys, rows=shape.rows, heads=shape.heads, n=None, key_dim=shape.key_dim)
         n = keys.shape[2]
@@ -147,6 +146,7 @@ class IndexedMemory(Memory):
             "shape": torch.tensor(astuple(self.shape)),
         }
 
+    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         check_state(state, self.shape)
         written = state["written"].to("cpu", torch.int64)
@@ -159,7 +159,7 @@ class IndexedMemory(Memory):
             n = int(live[row])
             slots = (written[row] - n + torch.arange(n)) % self.shape.capacity
             self._write(torch.tensor([row]), slots[None], keys[row : row + 1, :, :n], values[row : row + 1, :, :n])
-        self._written = written.clone()
+        self._written.copy_(written)
 
     # How --------------------------------------------------------------------------------------------------------
 
@@ -209,7 +209,9 @@ class IndexedMemory(Memory):
 
         def check_fresh() -> None:
             if self._version != version:
-                raise StaleResultError("the memory has changed since this search; use a result before the next add or reset")
+                raise StaleResultError(
+                    "the memory has changed since this search; use a result before the next add or reset"
+                )
 
         return check_fresh
 
@@ -222,7 +224,10 @@ def check_state(state: Mapping[str, Tensor], shape: MemoryShape) -> None:
     if saved != astuple(shape):
         names = ", ".join(MemoryShape.__dataclass_fields__)
         raise StateError(f"the state was saved from a memory of ({names}) = {saved}, this one has {astuple(shape)}")
-    longest = int(state["written"].clamp(max=shape.capacity).max())
+    written = state["written"]
+    if written.is_floating_point() or tuple(written.shape) != (shape.rows,) or bool((written < 0).any()):
+        raise StateError(f"the state's written should be {shape.rows} counts, got {written.tolist()}")
+    longest = int(written.clamp(max=shape.capacity).max())
     for name, dim in (("keys", shape.key_dim), ("values", shape.value_dim)):
         expected = (shape.rows, shape.heads, longest, dim)
         if tuple(state[name].shape) != expected:

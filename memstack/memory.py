@@ -1,4 +1,4 @@
-"""The contract: what a memory is asked and what it answers. Axes: rows, heads, n, q, k, key_dim, value_dim, capacity."""
+"""The contract: what a memory is asked and answers. Axes: rows, heads, n, q, k, key_dim, value_dim, capacity."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -87,9 +87,7 @@ class Memory(ABC):
     shape: MemoryShape
 
     @abstractmethod
-    def add(
-        self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]
-    ) -> None:
+    def add(self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]) -> None:
         """Append n pairs to every memory; beyond ``capacity`` the oldest ones leave.
 
         Raises ShapeError or NonFiniteError before anything is written. The tensors are copied and detached.

@@ -61,7 +61,9 @@ class Registry:
 
     def offers(self) -> tuple[Offer, ...]:
         """Return every backend offered, sorted by name."""
-        found = [Offer(spec, plugin, self._distributions[plugin]) for plugin, spec in self._collect("memstack_backends")]
+        found = [
+            Offer(spec, plugin, self._distributions[plugin]) for plugin, spec in self._collect("memstack_backends")
+        ]
         return tuple(sorted(found, key=lambda offer: offer.spec.name))
 
     def specs(self) -> tuple[BackendSpec, ...]:

@@ -24,7 +24,7 @@ def expect(name: str, tensor: Tensor, **axes: int | None) -> None:
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return pydantic's first complaint as ``dotted.path: what is wrong``, naming the nearest key for an unknown one."""
+    """Return pydantic's first complaint as ``dotted.path: what is wrong``; for an unknown key, the nearest known."""
     problem = error.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":

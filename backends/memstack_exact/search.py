@@ -1,7 +1,7 @@
 """Exact nearest neighbours by matrix product, in blocks of scores small enough to stay in the cache."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor
 

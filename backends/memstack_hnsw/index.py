@@ -95,7 +95,7 @@ class HNSWMemory(IndexedMemory):
 
 
 def _nearest(graph: Any, queries: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
-    """The slots of up to k nearest keys. hnswlib raises where its graph cannot reach k of them: then fewer are asked."""
+    """The slots of up to k nearest keys. hnswlib raises where its graph cannot reach k: then fewer are asked."""
     while k:
         try:
             return graph.knn_query(queries, k=k, num_threads=1)[0].astype(np.int64)

@@ -1,0 +1,97 @@
+"""The command line: ``memstack backends`` and ``memstack check``, plus the commands of plugins."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from memstack import config
+from memstack.backend import BackendSpec, import_target
+from memstack.errors import MemstackError
+from memstack.registry import registry
+
+OUT = Console(highlight=False)
+ERR = Console(stderr=True, highlight=False)
+
+
+class Group(TyperGroup):
+    """The bundled commands and, imported only when they are used, those of plugins."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(spec.name for spec in registry().commands())})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for spec in registry().commands():
+            if spec.name == cmd_name:
+                single = typer.Typer(add_completion=False)
+                single.command(spec.name, help=spec.summary)(import_target(spec.target))
+                return typer.main.get_command(single)
+        return None
+
+
+app = typer.Typer(cls=Group, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Long-term kNN memory for transformers, with interchangeable search backends."""
+
+
+@app.command()
+def backends() -> None:
+    """List the memory backends that are registered, and how to install what they need."""
+    table = Table("backend", "search", "devices", "installed", "plugin")
+    for offer in registry().offers():
+        spec = offer.spec
+        search = "exact" if spec.exact else "approximate" + (", trained" if spec.needs_training else "")
+        origin = f"{offer.plugin} ({offer.distribution})" if offer.distribution else offer.plugin
+        table.add_row(spec.name, search, ", ".join(spec.devices), _installed(spec), origin)
+    OUT.print(table)
+    for spec in registry().specs():
+        OUT.print(f"{spec.name}: {spec.summary}")
+    for plugin, reason in registry().broken.items():
+        ERR.print(f"plugin {plugin} is broken: {reason}", style="red", markup=False)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="The backend to check.")],
+    option: Annotated[list[str], typer.Option("-o", "--option", help="A backend option, key=value.")] = [],  # noqa: B006
+) -> None:
+    """Run the conformance kit on a backend and print each promise with pass or fail."""
+    from memstack.testing import check_memory  # the kit is not needed to list or train
+
+    given = config.apply({}, option) or None
+    if given is not None:
+        registry().options(name, given)
+    results = check_memory(name, given)
+    table = Table("promise", "result", "seconds", "detail")
+    for result in results:
+        style = {"pass": "green", "fail": "red"}.get(result.outcome, "yellow")
+        table.add_row(result.promise, f"[{style}]{result.outcome}[/]", f"{result.seconds:.2f}", result.detail)
+    OUT.print(table)
+    failed = [result for result in results if result.outcome == "fail"]
+    OUT.print(f"{name}: {len(results) - len(failed)} of {len(results)} promises hold")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _installed(spec: BackendSpec) -> str:
+    return f"pip install '{spec.install or ' '.join(spec.requires)}'" if spec.missing() else "yes"
+
+
+def main() -> None:
+    """Run the command line; an error of memstack's own is one line and exit code 2, ``--debug`` shows its traceback."""
+    try:
+        app()
+    except MemstackError as error:
+        if "--debug" in sys.argv:
+            raise
+        ERR.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)

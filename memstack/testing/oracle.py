@@ -1,0 +1,80 @@
+"""The oracle: a memory of plain Python lists, too simple to be wrong, that every backend is compared with."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memstack.memory import MemoryShape
+
+
+class Entry(NamedTuple):
+    """One stored pair and when it came: its insertion number since the row's last reset."""
+
+    position: int
+    key: list[float]
+    value: list[float]
+
+
+class Oracle:
+    """What a memory should hold. Tensors are only taken in and handed out; inside are lists of numbers."""
+
+    def __init__(self, shape: MemoryShape) -> None:
+        self.shape = shape
+        self.written = [0] * shape.rows
+        self.entries: list[list[list[Entry]]] = [[[] for _ in range(shape.heads)] for _ in range(shape.rows)]
+
+    @property
+    def lengths(self) -> list[int]:
+        """How many live entries each memory of a row holds."""
+        return [len(heads[0]) for heads in self.entries]
+
+    def add(self, keys: Tensor, values: Tensor) -> None:
+        """Append (rows, heads, n, dim) pairs; what exceeds the capacity is sliced off at the old end."""
+        for row, head in itertools.product(range(self.shape.rows), range(self.shape.heads)):
+            pairs = zip(keys[row, head].tolist(), values[row, head].tolist(), strict=True)
+            new = [Entry(self.written[row] + age, key, value) for age, (key, value) in enumerate(pairs)]
+            self.entries[row][head] = (self.entries[row][head] + new)[-self.shape.capacity :]
+        self.written = [count + keys.shape[2] for count in self.written]
+
+    def reset(self, rows: Sequence[bool]) -> None:
+        """Forget the rows that are True."""
+        for row in range(self.shape.rows):
+            if rows[row]:
+                self.written[row] = 0
+                self.entries[row] = [[] for _ in range(self.shape.heads)]
+
+    def search(self, query: Sequence[float], row: int, head: int, k: int) -> list[tuple[float, int]]:
+        """Return (score, position) of the k best entries of one memory, best first."""
+        scored = [(inner_product(query, entry.key), entry.position) for entry in self.entries[row][head]]
+        return sorted(scored, reverse=True)[:k]
+
+    def find(self, row: int, head: int, position: int) -> Entry | None:
+        """Return the entry that came at this position, if it is still held."""
+        return next((entry for entry in self.entries[row][head] if entry.position == position), None)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state that any memory of this shape holding the same entries should save."""
+        longest = max(self.lengths)
+
+        def padded(field: str, dim: int) -> Tensor:
+            rows = [
+                [[getattr(entry, field) for entry in head] + [[0.0] * dim] * (longest - len(head)) for head in heads]
+                for heads in self.entries
+            ]
+            return torch.tensor(rows, dtype=torch.float32).view(self.shape.rows, self.shape.heads, longest, dim)
+
+        return {
+            "keys": padded("key", self.shape.key_dim),
+            "values": padded("value", self.shape.value_dim),
+            "written": torch.tensor(self.written),
+            "shape": torch.tensor(astuple(self.shape)),
+        }
+
+
+def inner_product(left: Sequence[float], right: Sequence[float]) -> float:
+    """Multiply and sum, in Python's double precision."""
+    return sum(a * b for a, b in zip(left, right, strict=True))

@@ -1,0 +1,129 @@
+"""Attention over the local context and over what the memory found (arXiv 2203.08913, section 3.1).
+
+Legend: B rows, H query heads, G key/value heads, R = H / G, T tokens, S = cache + T, K neighbours, D head size, C width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from memstack import Memory, SearchResult
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from memstack_models.cache import LayerEntries
+from memstack_models.config import ModelConfig
+
+MASKED = -1e30  # finite, so that a fully masked row has finite gradients
+
+
+@dataclass(frozen=True)
+class LocalContext:
+    """What every layer's local attention shares: who may see whom, and how far apart they are."""
+
+    visible: Bool[Tensor, "B 1 T S"]
+    bucket: Int[Tensor, "T S"]
+
+
+class Attention(nn.Module):
+    """One attention layer; with ``uses_memory`` it also attends to the neighbours of its queries in a memory."""
+
+    def __init__(self, config: ModelConfig, uses_memory: bool) -> None:
+        super().__init__()
+        self.config = config
+        width, narrow = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.query = nn.Linear(config.dim, width, bias=False)
+        self.key = nn.Linear(config.dim, narrow, bias=False)
+        self.value = nn.Linear(config.dim, narrow, bias=False)
+        self.out = nn.Linear(width, config.dim, bias=False)
+        # Kept as a logarithm: positive without a bound, and a step of Adam changes it by a fraction of itself.
+        self.log_scale = nn.Parameter(torch.full((config.heads,), math.log(config.scale_init)))
+        has_bias = config.memory_layer_positions or not uses_memory
+        self.relative_bias = nn.Parameter(torch.zeros(config.heads, config.relative_buckets)) if has_bias else None
+        self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smear_keys else None
+        init = config.gate_init if config.combine == "gate" else config.memory_bias_init
+        self.memory_bias = nn.Parameter(torch.full((config.heads,), init)) if uses_memory else None
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x_BTC: Tensor,
+        past: LayerEntries | None,
+        context: LocalContext,
+        memory: Memory | None,
+        neighbours: int,
+    ) -> tuple[Tensor, LayerEntries, Tensor | None]:
+        """Return the layer's output, what it adds to cache and memory, and each head's mean weight on the memory."""
+        q_BHTD = normalize(self._split(self.query(x_BTC)), dim=-1)
+        raw_BGTD = self._split(self.key(x_BTC))
+        k_BGTD = normalize(self._smeared(raw_BGTD, past), dim=-1)
+        v_BGTD = self._split(self.value(x_BTC))
+        new = LayerEntries(k_BGTD.detach(), v_BGTD.detach(), raw_BGTD[:, :, -1:].detach())
+        if past is not None:
+            k_BGTD, v_BGTD = torch.cat([past.keys, k_BGTD], 2), torch.cat([past.values, v_BGTD], 2)
+
+        local_BHTS = self._local_logits(q_BHTD, k_BGTD, context)
+        found = memory.search(q_BHTD, neighbours) if memory is not None else None
+        if found is None:
+            mixed, share = _weigh(_masked_softmax(local_BHTS, context.visible), v_BGTD), None
+        elif self.config.combine == "joint":
+            mixed, share = self._joint(q_BHTD, v_BGTD, local_BHTS, context, found)
+        else:
+            mixed, share = self._gated(q_BHTD, v_BGTD, local_BHTS, context, found)
+        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2).to(x_BTC.dtype))), new, share
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, T, heads * D) -> (B, heads, T, D)."""
+        return x.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
+
+    def _scaled(self, scores: Float[Tensor, "B H T N"]) -> Tensor:
+        return scores.float() * self.log_scale.exp()[:, None, None]
+
+    def _smeared(self, raw_BGTD: Tensor, past: LayerEntries | None) -> Tensor:
+        if self.smear is None:
+            return raw_BGTD
+        before = torch.zeros_like(raw_BGTD[:, :, :1]) if past is None else past.last_key.to(raw_BGTD.dtype)
+        previous = torch.cat([before, raw_BGTD[:, :, :-1]], dim=2)
+        return raw_BGTD.lerp(previous, self.smear.sigmoid()[:, None, None].to(raw_BGTD.dtype))
+
+    def _local_logits(self, q_BHTD: Tensor, k_BGSD: Tensor, context: LocalContext) -> Tensor:
+        q_BGRTD = q_BHTD.unflatten(1, (self.config.kv_heads, -1))
+        scores = (q_BGRTD @ k_BGSD[:, :, None].mT).flatten(1, 2)
+        if self.relative_bias is not None:
+            scores = scores + self.relative_bias[:, context.bucket]
+        return self._scaled(scores).masked_fill(~context.visible, MASKED)
+
+    def _joint(
+        self, q_BHTD: Tensor, v_BGSD: Tensor, local_BHTS: Tensor, context: LocalContext, found: SearchResult
+    ) -> tuple[Tensor, Tensor]:
+        """One softmax over local and retrieved scores, with a learned bias per head on the latter."""
+        assert self.memory_bias is not None
+        retrieved_BHTK = self._scaled(found.dot(q_BHTD)) + self.memory_bias[:, None, None]
+        visible = torch.cat([context.visible.expand(*local_BHTS.shape[:2], -1, -1), found.mask], -1)
+        weights = _masked_softmax(torch.cat([local_BHTS, retrieved_BHTK], -1), visible)
+        local, retrieved = weights.split([local_BHTS.shape[-1], retrieved_BHTK.shape[-1]], dim=-1)
+        return _weigh(local, v_BGSD) + found.mix(retrieved), retrieved.detach().sum(-1).mean((0, 2))
+
+    def _gated(
+        self, q_BHTD: Tensor, v_BGSD: Tensor, local_BHTS: Tensor, context: LocalContext, found: SearchResult
+    ) -> tuple[Tensor, Tensor]:
+        """The paper's form: V_a = g V_m + (1 - g) V_c with g = sigmoid(b_h), one scalar per head."""
+        assert self.memory_bias is not None
+        retrieved = found.mix(_masked_softmax(self._scaled(found.dot(q_BHTD)), found.mask))
+        local = _weigh(_masked_softmax(local_BHTS, context.visible), v_BGSD)
+        gate = self.memory_bias.sigmoid()[:, None, None]
+        if self.config.empty_memory == "local":
+            gate = gate * found.mask.any(-1, keepdim=True)
+        return torch.lerp(local.float(), retrieved, gate), gate.detach().expand(local.shape[:3] + (1,)).mean((0, 2, 3))
+
+
+def _masked_softmax(logits: Tensor, visible: Tensor) -> Tensor:
+    """Softmax in float32 over what is visible; a query that sees nothing gives no weight to anything."""
+    return logits.softmax(-1) * visible.any(-1, keepdim=True)
+
+
+def _weigh(weights_BHTS: Tensor, v_BGSD: Tensor) -> Tensor:
+    """Weighted sums of the values, each key/value head serving its group of query heads."""
+    weights = weights_BHTS.to(v_BGSD.dtype).unflatten(1, (v_BGSD.shape[1], -1))
+    return (weights @ v_BGSD[:, :, None]).flatten(1, 2)

@@ -1,0 +1,165 @@
+"""The commands ``train``, ``eval``, ``export`` and ``demo``."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from memstack_models import runs
+from memstack_models.config import RunConfig
+from memstack_models.corpus import TokenizedCorpus, short_documents
+from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
+from memstack_models.evaluation import Evaluation, evaluate
+from memstack_models.stream import Stream
+from memstack_models.tokenizer import Tokenizer, load_tokenizer
+from memstack_models.training import Trainer, pick_device
+from memstack_models.transformer import Transformer
+
+OUT = Console(highlight=False)
+
+Set = Annotated[list[str], typer.Option("--set", help="Override a key: --set memory.backend=hnsw. May be repeated.")]
+NOTHING: list[str] = []
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name, or a TOML file.")],
+    set_: Set = NOTHING,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/RECIPE by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
+) -> None:
+    """Train, reporting loss, memory share, speed and time in the memory."""
+    folder = out or Path("runs") / Path(recipe).stem
+    run = runs.recipe(recipe, set_)
+    if resume and runs.is_begun(folder):
+        runs.refuse_other(folder, run)
+        tokenizer = load_tokenizer(folder)
+    else:
+        tokenizer = tokenizer_for(run.data)
+        runs.create(folder, run, tokenizer)
+    trainer = create_trainer(run, folder, tokenizer)
+    if resume:
+        trainer.resume()
+    train_with_progress(trainer)
+    OUT.print(f"trained to step {trainer.step}: {folder}")
+
+
+def eval_command(
+    checkpoint: Annotated[str, typer.Argument(help="A run folder, or the name of a checkpoint that ships.")],
+    set_: Set = NOTHING,
+    data: Annotated[str | None, typer.Option(help="A folder of documents instead of the run's corpus.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
+) -> None:
+    """Report perplexity per token, bits per byte and perplexity by position, with and without the memory."""
+    folder = runs.find(checkpoint)
+    run = runs.read_config(folder, [*set_, *([f"data.corpus={data}"] if data else [])])
+    device = pick_device(run.train.device)
+    model, tokenizer = runs.load_model(folder, run, device)
+    corpus = tokenized(run.data.corpus, run.eval.split, tokenizer, run.eval.tokens)
+    _notice(corpus, run)
+    memory = f"{run.memory.backend}/{run.memory.capacity}"
+    results: dict[str, Evaluation] = {}
+    for name, section in {"none": None, memory: run.memory}.items():
+        if section is None or run.model.memory_layers:
+            stream = evaluation_stream(run, corpus.documents, device, section)
+            results[name] = evaluate_with_progress(name.replace("none", "memory off"), model, stream, tokenizer)
+    OUT.print(by_position_table(results))
+    if json_ is not None:
+        numbers = {name: result.summary() for name, result in results.items()}
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        json_.write_text(json.dumps({"checkpoint": str(folder), "memories": numbers}, indent=2) + "\n", encoding="utf-8")
+
+
+def export_command(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+) -> None:
+    """Write weights in bfloat16, tokeniser, configuration and log to a new folder."""
+    runs.export(run, folder)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    OUT.print(f"{folder}: {size / 1e6:.1f} MB")
+
+
+def demo_command(
+    backend: Annotated[str, typer.Option(help="The backend the tiny model trains with.")] = "exact",
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/demo"),
+) -> None:
+    """Evaluate the shipped checkpoint with several memories, train a tiny model, write a table, a picture and JSON."""
+    from memstack_models.demo import demo  # draws, and so needs matplotlib
+
+    demo(backend, out)
+
+
+def train_with_progress(trainer: Trainer, watch: Callable[[dict[str, Any]], None] = lambda entry: None) -> None:
+    """Train under a progress bar that shows each step's numbers; ``watch`` is told them too."""
+    with _progress("{task.fields[measured]}") as progress:
+        task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step, measured="")
+
+        def report(entry: dict[str, Any]) -> None:
+            if "loss" in entry:
+                progress.update(task, completed=entry["step"], measured=measured_text(entry))
+            else:
+                progress.console.print(validation_text(entry))
+            watch(entry)
+
+        trainer.train(report)
+
+
+def evaluate_with_progress(title: str, model: Transformer, stream: Stream, tokenizer: Tokenizer) -> Evaluation:
+    """Evaluate under a progress bar of tokens."""
+    with _progress() as progress:
+        task = progress.add_task(title, total=stream.reader.predicted_tokens)
+        return evaluate(model, stream, tokenizer.token_bytes, lambda tokens: progress.advance(task, tokens))
+
+
+def by_position_table(results: dict[str, Evaluation]) -> Table:
+    """Perplexity of each memory, whole and by position in the document."""
+    stretches = list(next(iter(results.values())).by_position())
+    table = Table("memory", "perplexity", "bits/byte", *stretches, title="perplexity by position in the document (tokens)")
+    for name, result in results.items():
+        places = result.by_position()
+        cells = [f"{places[stretch]:.3f}" for stretch in stretches]
+        table.add_row(name, f"{result.perplexity():.3f}", f"{result.bits_per_byte:.3f}", *cells)
+    return table
+
+
+def measured_text(entry: dict[str, Any]) -> str:
+    """One step's numbers for the progress bar."""
+    shares = [share for heads in entry["memory share"] for share in heads]
+    memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
+    times = f"search {entry['search ms']} ms, add {entry['add ms']} ms"
+    return f"loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}"
+
+
+def validation_text(entry: dict[str, Any]) -> str:
+    """A validation as one line, saying what the memory gains."""
+    text = f"step {entry['step']}: validation perplexity {entry['without']['perplexity']:.3f} without memory"
+    if "with memory" not in entry:
+        return text
+    on, off = entry["with memory"]["perplexity"], entry["without"]["perplexity"]
+    return f"{text}, {on:.3f} with it ({100 * (on / off - 1):+.1f} %)"
+
+
+def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
+    """Read the corpus and build what trains on it."""
+    corpus = tokenized(run.data.corpus, "train", tokenizer)
+    _notice(corpus, run)
+    held_out: list[torch.Tensor] = []
+    if run.train.validate_every:
+        held_out = tokenized(run.data.corpus, "validation", tokenizer, run.train.validate_tokens).documents
+    return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
+
+
+def _notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
+    if notice := short_documents(corpus, run.train.segment):
+        OUT.print(f"note: {notice}")
+
+
+def _progress(*fields: str) -> Progress:
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    return Progress(*columns, *(TextColumn(field) for field in fields), console=OUT)

@@ -1,0 +1,148 @@
+"""The configuration of a run: model, memory, data, training, evaluation. Shapes of the paper are presets."""
+
+from typing import Any, Literal
+
+from memstack.config import Frozen, MemoryConfig
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+# The paper's form (arXiv 2203.08913, section 3; the released code where the text is silent): per-head gate starting at
+# one half, no position term in the memory layer, a query never attends to itself, a cache as long as the context.
+PAPER: dict[str, Any] = {
+    "combine": "gate",
+    "smear_keys": False,
+    "memory_layer_positions": False,
+    "include_self": False,
+    "cache": 512,
+    "scale_init": 1.0,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"layers": 2, "dim": 64, "heads": 2, "ffn_dim": 256, "memory_layers": (2,)},
+    "small": {"layers": 4, "dim": 128, "heads": 4, "ffn_dim": 512, "memory_layers": (3,)},
+    "paper-200m": PAPER | {"layers": 12, "dim": 1024, "heads": 8, "ffn_dim": 4096, "memory_layers": (9,)},
+    "paper-1b": PAPER
+    | {"layers": 8, "dim": 2048, "heads": 32, "head_dim": 128, "ffn_dim": 16384, "memory_layers": (5,)},
+    "paper-8b": PAPER
+    | {"layers": 16, "dim": 4096, "heads": 64, "head_dim": 128, "ffn_dim": 32768, "memory_layers": (13,)},
+}
+
+
+class ModelConfig(Frozen):
+    """The ``[model]`` section. A preset fills in what is not given."""
+
+    preset: Literal["tiny", "small", "paper-200m", "paper-1b", "paper-8b"] | None = None
+    layers: PositiveInt
+    dim: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    """Heads of keys and values; each serves heads / kv_heads consecutive query heads (grouped-query attention)."""
+    head_dim: PositiveInt
+    ffn_dim: PositiveInt
+    memory_layers: tuple[PositiveInt, ...]
+    """Which layers search the memory, counted from 1 as in the paper; none makes a plain transformer."""
+    combine: Literal["gate", "joint"] = "joint"
+    """How local and retrieved attention meet: a sigmoid gate per head (the paper), or one softmax over both."""
+    gate_init: float = 0.0
+    """The gate's initial bias; 0 gives both sides one half."""
+    memory_bias_init: float = 0.0
+    """Initial bias per head on retrieved scores in the joint softmax."""
+    smear_keys: bool = True
+    """Mix each key with its predecessor's by a learned weight per head, before normalisation."""
+    empty_memory: Literal["local", "zeros"] = "local"
+    """What the gate does in a row whose memory is empty: local attention alone, or the gate's share of zeros."""
+    scale_init: PositiveFloat = 10.0
+    """Initial attention scale: unit queries and keys give scores within [-1, 1], which 1.0 leaves nearly uniform."""
+    memory_layer_positions: bool = True
+    """Give the memory layers' local attention its relative position bias."""
+    include_self: bool = True
+    """Let a token attend to itself."""
+    cache: NonNegativeInt = 0
+    """Tokens of the Transformer-XL cache, in every layer; 0 is off."""
+    relative_buckets: PositiveInt = 32
+    relative_distance: PositiveInt = 128
+    dropout: NonNegativeFloat = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: dict[str, Any]) -> dict[str, Any]:
+        filled = PRESETS.get(given.get("preset") or "", {}) | given
+        if "heads" in filled and "dim" in filled:
+            filled = {"kv_heads": filled["heads"], "head_dim": filled["dim"] // filled["heads"]} | filled
+        return filled
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) should be a multiple of kv_heads ({self.kv_heads})")
+        if any(layer > self.layers for layer in self.memory_layers):
+            raise ValueError(f"memory_layers {self.memory_layers} should lie within 1 to layers ({self.layers})")
+        if len(set(self.memory_layers)) < len(self.memory_layers):
+            raise ValueError(f"memory_layers {self.memory_layers} names a layer twice")
+        return self
+
+
+class DataConfig(Frozen):
+    """The ``[data]`` section."""
+
+    corpus: str = "python-stdlib"
+    """``python-stdlib``, or a folder with train/, validation/ and test/ of UTF-8 text files, plain or .gz."""
+    tokenizer: Literal["bytes", "bpe"] = "bpe"
+    vocab_size: PositiveInt = 1024
+    """Size of a byte-pair vocabulary; bytes always have 257."""
+
+
+class TrainConfig(Frozen):
+    """The ``[train]`` section."""
+
+    rows: PositiveInt = 8
+    """Documents read side by side."""
+    segment: PositiveInt = 256
+    """Tokens per row and step: the local context."""
+    accumulation: PositiveInt = 1
+    """Parts a step is computed in, each with its own rows."""
+    steps: PositiveInt = 2000
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    learning_rate: PositiveFloat = 3e-3
+    schedule: Literal["cosine", "rsqrt"] = "cosine"
+    warmup: PositiveInt = 100
+    """Steps of linear warm-up."""
+    weight_decay: NonNegativeFloat = 0.1
+    clip: PositiveFloat = 1.0
+    """Largest norm of the gradient."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What autocast computes matrix products in."""
+    device: str = "auto"
+    """As torch names devices; auto takes an accelerator if there is one."""
+    seed: NonNegativeInt = 0
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 200
+    validate_every: NonNegativeInt = 0
+    """Steps between validations with and without memory; 0 is never."""
+    validate_tokens: PositiveInt = 16384
+    """Tokens read of each validation document then."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.rows % self.accumulation:
+            raise ValueError(f"rows ({self.rows}) should be a multiple of accumulation ({self.accumulation})")
+        return self
+
+
+class EvalConfig(Frozen):
+    """The ``[eval]`` section."""
+
+    split: Literal["train", "validation", "test"] = "test"
+    rows: PositiveInt = 8
+    documents: PositiveInt | None = None
+    """How many of the split's longest documents are read; all by default."""
+    tokens: PositiveInt | None = 65536
+    """Tokens read of each document."""
+
+
+class RunConfig(Frozen):
+    """Everything a run needs."""
+
+    model: ModelConfig
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)

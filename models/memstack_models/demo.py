@@ -1,0 +1,111 @@
+"""The demo: the shipped checkpoint with several memories, a tiny model trained; a table, a picture and JSON."""
+
+import json
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import matplotlib.pyplot as plt
+from memstack import create_memory
+from memstack.probes import RecallProbe
+from memstack.registry import registry
+from rich.console import Console
+from rich.table import Table
+
+from memstack_models import runs
+from memstack_models.commands import create_trainer, evaluate_with_progress, train_with_progress
+from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
+from memstack_models.evaluation import BUCKETS, Evaluation
+from memstack_models.training import pick_device
+
+OUT = Console(highlight=False)
+CHECKPOINT = "stdlib-small"
+BEYOND_4K = BUCKETS.index("4k-16k")
+MEMORIES = ("exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
+READ = ["eval.documents=8", "eval.tokens=24576", "eval.rows=8"]
+TINY = ["train.steps=60"]
+COMPARED_SEARCHES = 8  # every how many searches of an approximate backend are compared with exact ones
+
+
+def demo(backend: str, folder: Path) -> None:
+    """Run the demo into ``folder``: report.json, report.png and the table on the terminal."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny = train_tiny(backend)
+    checkpoint = runs.find(CHECKPOINT)
+    results = {"none": evaluate_shipped(checkpoint, None)}
+    recalls: dict[str, float] = {}
+    for memory in MEMORIES:
+        results[memory] = evaluate_shipped(checkpoint, memory, recalls)
+    report = {
+        "perplexity": {name: result.perplexity() for name, result in results.items()},
+        "recall": recalls,
+        "beyond 4k": {name: result.perplexity(BEYOND_4K) for name, result in results.items()},
+        "by position": {name: result.by_position() for name, result in results.items()},
+        "tiny": tiny,
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    draw(results, folder / "report.png")
+    OUT.print(table(results, recalls))
+    first, last = tiny["losses"][0], tiny["losses"][-1]
+    OUT.print(f"a tiny model, {len(tiny['losses'])} steps with {backend}: loss {first:.2f} -> {last:.2f}")
+    OUT.print(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
+
+
+def evaluate_shipped(checkpoint: Path, memory: str | None, recalls: dict[str, float] | None = None) -> Evaluation:
+    """Evaluate on held-out documents with ``backend/capacity``, noting an approximate backend's recall."""
+    name, _, capacity = (memory or "exact/1").partition("/")
+    run = runs.read_config(checkpoint, [*READ, f"memory.backend={name}", f"memory.capacity={capacity}"])
+    device = pick_device(run.train.device)
+    model, tokenizer = runs.load_model(checkpoint, run, device)
+    documents = tokenized(run.data.corpus, run.eval.split, tokenizer, run.eval.tokens).documents
+    stream = evaluation_stream(run, documents, device, run.memory if memory else None)
+    probes: list[RecallProbe] = []
+    if not registry().spec(name).exact:
+        probes = [RecallProbe(m, create_memory("exact", m.shape), COMPARED_SEARCHES) for m in stream.memories]
+        stream.memories = probes
+    result = evaluate_with_progress(memory or "memory off", model, stream, tokenizer)
+    if probes and recalls is not None and memory is not None:
+        recalls[memory] = fmean(recall for probe in probes for recall in probe.measured)
+    return result
+
+
+def train_tiny(backend: str) -> dict[str, Any]:
+    """Train the tiny recipe for some steps with the backend chosen on the command line."""
+    run = runs.recipe("tiny", [*TINY, f"memory.backend={backend}"])
+    losses: list[float] = []
+    with TemporaryDirectory() as folder:
+        tokenizer = tokenizer_for(run.data)
+        runs.create(Path(folder), run, tokenizer)
+        trainer = create_trainer(run, Path(folder), tokenizer)
+        train_with_progress(trainer, lambda entry: losses.append(entry["loss"]))
+    return {"backend": backend, "losses": losses}
+
+
+def table(results: dict[str, Evaluation], recalls: dict[str, float]) -> Table:
+    """One line per memory."""
+    rows = Table("memory", "perplexity", "beyond 4k tokens", "against none", "bits/byte", "recall")
+    base = results["none"].perplexity(BEYOND_4K)
+    for name, result in results.items():
+        beyond = result.perplexity(BEYOND_4K)
+        against = "" if name == "none" else f"{100 * (beyond / base - 1):+.1f} %"
+        recall = f"{recalls[name]:.3f}" if name in recalls else "" if name == "none" else "exact"
+        rows.add_row(name, f"{result.perplexity():.3f}", f"{beyond:.3f}", against, f"{result.bits_per_byte:.3f}", recall)
+    return rows
+
+
+def draw(results: dict[str, Evaluation], path: Path) -> None:
+    """Perplexity by position in the document, one line per memory."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    for name, result in results.items():
+        places = result.by_position()
+        style = {"color": "black", "linestyle": "--"} if name == "none" else {}
+        axes.plot(list(places), list(places.values()), marker="o", label=name.replace("none", "memory off"), **style)
+    axes.set_xlabel("position in the document (tokens)")
+    axes.set_ylabel("perplexity per token")
+    axes.set_title("Held-out standard library, one checkpoint, the memory swapped")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(title="backend/entries")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
