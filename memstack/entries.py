@@ -101,8 +101,11 @@ class FetchedEntries(Entries):
             result = torch.einsum(equation, fetched.to(wide), operand.to(wide))
         if result.requires_grad:
             # The fetched tensors are still right then, but a result must go stale alike with every backend.
-            result.register_hook(lambda _: self._check_fresh())
+            result.register_hook(self._check_fresh_in_backward)
         return result
+
+    def _check_fresh_in_backward(self, _: Tensor) -> None:
+        self._check_fresh()
 
 
 def at_least_float32(tensor: Tensor) -> torch.dtype:

@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pluggy
 from pydantic import ValidationError
@@ -56,13 +56,15 @@ class Registry:
 
     def register(self, plugin: object, name: str, distribution: str = "") -> None:
         """Add a plugin: a module or an object with ``@memstack.hookimpl`` methods."""
-        self._plugins.register(plugin, name)
+        # Noted first: pluggy before 1.7 keeps the hooks that it took before it refused one.
         self._distributions[name] = distribution
+        self._plugins.register(plugin, name)
 
     def offers(self) -> tuple[Offer, ...]:
         """Return every backend offered, sorted by name."""
         found = [
-            Offer(spec, plugin, self._distributions[plugin]) for plugin, spec in self._collect("memstack_backends")
+            Offer(spec, plugin, self._distributions[plugin])
+            for plugin, spec in self._collect("memstack_backends", BackendSpec)
         ]
         return tuple(sorted(found, key=lambda offer: offer.spec.name))
 
@@ -72,7 +74,9 @@ class Registry:
 
     def commands(self) -> tuple[CommandSpec, ...]:
         """Return every command offered, sorted by name."""
-        return tuple(sorted((spec for _, spec in self._collect("memstack_commands")), key=lambda spec: spec.name))
+        return tuple(
+            sorted((spec for _, spec in self._collect("memstack_commands", CommandSpec)), key=lambda spec: spec.name)
+        )
 
     def spec(self, name: str) -> BackendSpec:
         """Return the backend of that name; UnknownBackendError or DuplicateBackendError if there is not just one."""
@@ -111,16 +115,19 @@ class Registry:
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
         checked = self.options(name, options)
-        build: Callable[[MemoryShape, BackendOptions], Memory] = self.backend_class(name)  # type: ignore[assignment]
+        # The contract leaves constructors alone: a backend's takes a shape and its own Options.
+        build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))
         return build(shape, checked)
 
-    def _collect(self, hook: str) -> list[tuple[str, Any]]:
-        """Call one hook plugin by plugin, so that one that raises is reported and harms no other."""
-        found: list[tuple[str, Any]] = []
+    def _collect(self, hook: str, kind: type[Spec]) -> list[tuple[str, Spec]]:
+        """Call one hook plugin by plugin: one that raises or returns nonsense is reported and harms no other."""
+        found: list[tuple[str, Spec]] = []
         for implementation in getattr(self._plugins.hook, hook).get_hookimpls():
             name = implementation.plugin_name
             try:
                 specs: Sequence[Any] = implementation.function()
+                if wrong := [spec for spec in specs if not isinstance(spec, kind)]:
+                    raise TypeError(f"it should return {kind.__name__}s, got {wrong[0]!r}")
                 found += [(name, spec) for spec in specs]
             except Exception as error:  # noqa: BLE001 - as in discover()
                 self.broken[name] = f"{hook}: {type(error).__name__}: {error}"

@@ -13,6 +13,7 @@ from memstack.backend import import_target
 from memstack.registry import Registry, registry
 
 SHAPE = memstack.MemoryShape(rows=1, heads=1, key_dim=2, value_dim=2, capacity=4)
+ENTRIES = list(importlib.metadata.entry_points(group="memstack"))
 LISTING = """
 import sys
 import memstack
@@ -46,6 +47,20 @@ class BrokenPlugin:
     @memstack.hookimpl
     def memstack_backends(self) -> Sequence[memstack.BackendSpec]:
         raise RuntimeError("no licence")
+
+
+class NonsensePlugin:
+    @memstack.hookimpl
+    def memstack_backends(self) -> Any:
+        return ["theirs"]
+
+
+class HalfPlugin(Plugin):
+    """pluggy takes its first hook and refuses its second."""
+
+    @memstack.hookimpl
+    def memstack_commands(self, verbose: bool) -> Sequence[memstack.CommandSpec]:  # type: ignore[override]
+        raise NotImplementedError
 
 
 class Options(memstack.IndexedMemory.Options):
@@ -149,9 +164,24 @@ def test_a_broken_plugin_harms_no_other_and_is_named(plugins: Registry) -> None:
         plugins.spec("theirs")
 
 
+def test_a_plugin_that_returns_nonsense_harms_no_other(plugins: Registry) -> None:
+    plugins.register(NonsensePlugin(), "nonsense")
+    assert [found.name for found in plugins.specs()] == ["lists", "zebra"]
+    assert plugins.broken == {"nonsense": "memstack_backends: TypeError: it should return BackendSpecs, got 'theirs'"}
+
+
+def test_a_plugin_that_pluggy_refuses_half_way_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = FakeEntry("half", "half")
+    monkeypatch.setattr(half, "load", lambda: HalfPlugin(spec("theirs")))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [*ENTRIES, half])
+    found = Registry().discover()
+    assert {"exact", "hnsw"} <= {each.name for each in found.specs()}
+    assert "verbose" in found.broken["half"]
+
+
 def test_a_plugin_that_cannot_be_imported_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = registry_entries() | {"gone": FakeEntry("gone", "no_such_plugin")}
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: list(entries.values()))
+    gone = FakeEntry("gone", "no_such_plugin")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [*ENTRIES, gone])
     found = Registry().discover()
     assert {"exact", "hnsw"} <= {each.name for each in found.specs()}
     assert found.broken == {"gone": "no_such_plugin: ModuleNotFoundError: No module named 'no_such_plugin'"}
@@ -192,7 +222,3 @@ class FakeEntry:
 
     def load(self) -> Any:
         return __import__(self.value)
-
-
-def registry_entries() -> dict[str, Any]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group="memstack")}

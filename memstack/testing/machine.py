@@ -55,7 +55,7 @@ def run_machine(make: Callable[[MemoryShape], Trial], examples: int = 30, steps:
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
-        # The same sequences every time and no files in the caller's folder: a promise is kept or it is not.
+        # The same sequences every time: a promise is kept or it is not.
         derandomize=True,
         database=None,
         report_multiple_bugs=False,

@@ -1,0 +1,5 @@
+"""``python -m memstack`` is ``memstack``."""
+
+from memstack.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""The training step, and that a killed run resumes with the losses of an uninterrupted one."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from memstack_models import runs
+from memstack_models.config import RunConfig, TrainConfig
+from memstack_models.errors import CheckpointError, RunFolderError
+from memstack_models.optimizers import learning_rate
+from memstack_models.tokenizer import ByteTokenizer
+from memstack_models.training import Trainer
+
+TINY = {
+    "model": {"preset": "tiny", "dim": 16, "ffn_dim": 32, "cache": 8, "dropout": 0.1},
+    "memory": {"capacity": 48, "neighbours": 4},
+    "train": {"rows": 4, "segment": 16, "steps": 12, "log_every": 1, "checkpoint_every": 4, "warmup": 2},
+}
+
+
+def config(**train: object) -> RunConfig:
+    return RunConfig.model_validate(TINY | {"train": TINY["train"] | train})
+
+
+def documents(count: int = 6) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    tokens = (torch.randint(256, (40 + 23 * i,), generator=generator) for i in range(count))
+    return [torch.cat([torch.tensor([256]), text]) for text in tokens]
+
+
+def trainer(folder: Path, run: RunConfig) -> Trainer:
+    tokenizer = ByteTokenizer()
+    if not runs.is_begun(folder):
+        runs.create(folder, run, tokenizer)
+    return Trainer(run, folder, tokenizer.vocab_size, documents(), documents(2), tokenizer.token_bytes)
+
+
+def losses(folder: Path) -> list[float]:
+    lines = (folder / runs.LOG).read_text(encoding="utf-8").splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path, optimizer: str, accumulation: int) -> None:
+    """Losses and final weights agree to the bit, with dropout, cache, memory and readers in mid-document."""
+    run = config(optimizer=optimizer, accumulation=accumulation)
+    whole = trainer(tmp_path / "whole", run)
+    whole.train()
+
+    first = trainer(tmp_path / "cut", run)
+    for _ in range(7):  # dies at step 7; its last checkpoint is of step 4
+        runs.append_log(first.folder, first.advance())
+        if first.step == 4:
+            first.save()
+    torch.manual_seed(999)
+    second = trainer(tmp_path / "cut", run)
+    second.resume()
+    assert second.step == 4
+    second.train()
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, second.model.state_dict()[name]), name
+
+
+def test_the_memory_is_written_once_per_step_after_backward(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", config())
+    run.advance()
+    assert run.streams[0].memories[0].lengths.tolist() == [16] * 4
+    run.advance()
+    assert run.streams[0].memories[0].lengths.tolist() == [32] * 4
+
+
+def test_a_new_document_forgets_the_old_one(tmp_path: Path) -> None:
+    """After every step a row's memory holds just what it has read of its document, at most the capacity."""
+    run = trainer(tmp_path / "run", config())
+    for _ in range(12):
+        run.advance()
+        position = run.streams[0].reader.state_dict()["position"]
+        assert torch.equal(run.streams[0].memories[0].lengths, position.clamp(max=48))
+
+
+def test_parts_of_a_step_have_their_own_rows(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", config(accumulation=2))
+    entry = run.advance()
+    assert [stream.memories[0].shape.rows for stream in run.streams] == [2, 2]
+    assert entry["loss"] == pytest.approx(5.5, abs=0.5)  # the whole step's mean, near log 257
+
+
+def test_bfloat16_autocast_trains(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", config(precision="bfloat16"))
+    seen = [run.advance()["loss"] for _ in range(4)]
+    assert all(torch.tensor(seen).isfinite())
+    assert run.streams[0].memories[0].memory.stored_keys.dtype == torch.float32
+
+
+def test_validation_reads_with_and_without_memory_and_leaves_training_alone(tmp_path: Path) -> None:
+    reports: list[dict[str, object]] = []
+    trainer(tmp_path / "a", config(validate_every=3)).train(reports.append)
+    trainer(tmp_path / "b", config()).train()
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    validated = [entry for entry in reports if "without" in entry]
+    assert [entry["step"] for entry in validated] == [3, 6, 9, 12]
+    assert validated[0]["with memory"] != validated[0]["without"]
+
+
+def test_a_log_line_cut_in_half_is_dropped(tmp_path: Path) -> None:
+    runs.append_log(tmp_path, {"step": 1, "loss": 1.0})
+    with (tmp_path / runs.LOG).open("a") as log:
+        log.write('{"step": 2, "lo')
+    runs.rewind_log(tmp_path, 2)
+    assert losses(tmp_path) == [1.0]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    first = trainer(tmp_path / "run", config())
+    first.train()
+    before = (tmp_path / "run" / runs.LOG).read_bytes()
+    with pytest.raises(RunFolderError, match="already holds a run: continue it with --resume"):
+        runs.create(tmp_path / "run", config(), ByteTokenizer())
+    with pytest.raises(RunFolderError, match=r"train\.rows is 4 there and 8 here"):
+        runs.refuse_other(tmp_path / "run", config(rows=8))
+    runs.refuse_other(tmp_path / "run", config(log_every=7))
+    assert (tmp_path / "run" / runs.LOG).read_bytes() == before
+
+
+def test_exported_weights_evaluate_but_do_not_resume(tmp_path: Path) -> None:
+    run = config()
+    trained = trainer(tmp_path / "run", run)
+    trained.train()
+    runs.export(tmp_path / "run", tmp_path / "out")
+    model, tokenizer = runs.load_model(tmp_path / "out", run, torch.device("cpu"))
+    for name, weight in trained.model.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], weight, rtol=1e-2, atol=1e-2)
+    assert tokenizer.vocab_size == 257
+    with pytest.raises(CheckpointError, match="exported weights only"):
+        trainer(tmp_path / "out", run).resume()
+
+
+def test_the_papers_schedule() -> None:
+    """Warm-up over 1000 steps to 1/sqrt(1000) = 0.0316, then 1/sqrt(step): 0.00141 at 500k (paper notes, 1.1)."""
+    paper = TrainConfig(optimizer="adafactor", learning_rate=1.0, schedule="rsqrt", warmup=1000, steps=500_000)
+    assert learning_rate(paper, 999) == pytest.approx(0.0316, abs=1e-4)
+    assert learning_rate(paper, 499) == pytest.approx(0.0316 / 2, abs=1e-4)
+    assert learning_rate(paper, 499_999) == pytest.approx(0.00141, abs=1e-5)
+
+
+def test_the_cosine_ends_at_a_tenth() -> None:
+    cosine = TrainConfig(learning_rate=1.0, warmup=10, steps=110)
+    rates = [learning_rate(cosine, step) for step in range(110)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1, abs=1e-2)
+
+
+def test_a_run_killed_at_arbitrary_points_has_the_uninterrupted_losses(tmp_path: Path) -> None:
+    """SIGKILL, wherever it falls: before the first checkpoint, within a step, within a write. Then --resume."""
+    corpus = tmp_path / "corpus"
+    for split in ("train", "validation", "test"):
+        (corpus / split).mkdir(parents=True)
+        for i in range(5):
+            text = f"{split} {i}: " + " ".join(str(j * j % (7 + i)) for j in range(400))
+            (corpus / split / f"{i}.txt").write_text(text, encoding="utf-8")
+    settings = {
+        "data.corpus": corpus,
+        "data.tokenizer": "bytes",
+        "train.steps": 60,
+        "train.segment": 32,
+        "train.checkpoint_every": 3,
+        "train.log_every": 1,
+    }
+    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+
+    def start(folder: str, *more: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "memstack", "train", "tiny", "--out", str(tmp_path / folder), *arguments, *more]
+        environment = os.environ | {"MEMSTACK_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+    assert start("whole").wait() == 0
+    dice = random.Random(0)
+    kills = 0
+    for _ in range(4):
+        run = start("cut", "--resume")
+        log = tmp_path / "cut" / runs.LOG
+        seen = log.stat().st_size if log.exists() else 0
+        # Starting takes seconds: the time that counts runs from the first new log line, or from the folder's making.
+        while run.poll() is None and not (log.exists() and log.stat().st_size > seen):
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.5))
+        if run.poll() is None:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        run.wait()
+    assert kills >= 2
+    assert start("cut", "--resume").wait() == 0
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
