@@ -14,7 +14,7 @@ ROWS, SEGMENT, VOCABULARY = 2, 8, 32
 
 def build(**overrides: object) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(ModelConfig.model_validate({"preset": "tiny"} | overrides), VOCABULARY, neighbours=4).eval()
+    return Transformer(ModelConfig.model_validate({"preset": "tiny", "memory_layers": [2]} | overrides), VOCABULARY, neighbours=4).eval()
 
 
 def memories(model: Transformer, capacity: int = 64) -> list[Memory]:

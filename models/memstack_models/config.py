@@ -16,8 +16,8 @@ PAPER: dict[str, Any] = {
     "scale_init": 1.0,
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"layers": 2, "dim": 64, "heads": 2, "ffn_dim": 256, "memory_layers": (2,)},
-    "small": {"layers": 4, "dim": 128, "heads": 4, "ffn_dim": 512, "memory_layers": (3,)},
+    "tiny": {"layers": 2, "dim": 64, "heads": 2, "ffn_dim": 256, "memory_layers": (1, 2)},
+    "small": {"layers": 4, "dim": 128, "heads": 4, "ffn_dim": 512, "memory_layers": (1, 3)},
     "paper-200m": PAPER | {"layers": 12, "dim": 1024, "heads": 8, "ffn_dim": 4096, "memory_layers": (9,)},
     "paper-1b": PAPER
     | {"layers": 8, "dim": 2048, "heads": 32, "head_dim": 128, "ffn_dim": 16384, "memory_layers": (5,)},
