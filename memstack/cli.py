@@ -1,6 +1,7 @@
 """The command line: ``memstack backends`` and ``memstack check``, plus the commands of plugins."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from memstack import config
-from memstack.backend import BackendSpec, import_target
+from memstack.backend import BackendSpec, CommandSpec, import_target
 from memstack.errors import MemstackError
 from memstack.registry import registry
 
@@ -27,12 +28,12 @@ class Group(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        for spec in registry().commands():
-            if spec.name == cmd_name:
-                single = typer.Typer(add_completion=False)
-                single.command(spec.name, help=spec.summary)(import_target(spec.target))
-                return typer.main.get_command(single)
-        return None
+        spec = next((spec for spec in registry().commands() if spec.name == cmd_name), None)
+        if spec is None:
+            return None
+        single = typer.Typer(add_completion=False)
+        single.command(spec.name, help=spec.summary)(_imported(spec))
+        return typer.main.get_command(single)
 
 
 app = typer.Typer(cls=Group, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -71,15 +72,31 @@ def check(
     if given is not None:
         registry().options(name, given)
     results = check_memory(name, given)
-    table = Table("promise", "result", "seconds", "detail")
+    table = Table("promise", "result", "seconds")
     for result in results:
         style = {"pass": "green", "fail": "red"}.get(result.outcome, "yellow")
-        table.add_row(result.promise, f"[{style}]{result.outcome}[/]", f"{result.seconds:.2f}", result.detail)
+        table.add_row(result.promise, f"[{style}]{result.outcome}[/]", f"{result.seconds:.2f}")
     OUT.print(table)
-    failed = [result for result in results if result.outcome == "fail"]
-    OUT.print(f"{name}: {len(results) - len(failed)} of {len(results)} promises hold")
-    if failed:
+    for result in results:
+        if result.detail:
+            OUT.print(f"{result.outcome}: {result.promise} {result.detail}", markup=False)
+    kept = sum(result.passed for result in results)
+    OUT.print(f"{name}: {kept} of {len(results)} promises kept, {len(results.failed)} broken")
+    if results.failed:
         raise typer.Exit(1)
+
+
+def _imported(spec: CommandSpec) -> Callable[..., Any]:
+    """A plugin's command, or one that says why it cannot be imported: a broken plugin takes no other command down."""
+    try:
+        return import_target(spec.target)
+    except Exception as error:  # noqa: BLE001 - a stranger's module may fail in any way; the command reports it
+        reason = f"command {spec.name!r} cannot be imported from {spec.target}: {type(error).__name__}: {error}"
+
+        def broken() -> None:
+            raise MemstackError(reason)
+
+        return broken
 
 
 def _installed(spec: BackendSpec) -> str:

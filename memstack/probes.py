@@ -1,7 +1,7 @@
 """Wrappers round any memory: one times its verbs, one measures the recall of its answers."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -62,7 +62,7 @@ class TimedMemory(_Wrapper):
             super().reset(rows)
 
     @contextmanager
-    def _timed(self, verb: str) -> Iterator[None]:
+    def _timed(self, verb: str) -> Generator[None, None, None]:
         start = time.perf_counter()
         try:
             yield

@@ -53,8 +53,8 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
 def test_a_look_up_beyond_the_window_needs_the_memory(tmp_path: Path, combine: str) -> None:
     """Learned to over 95 % with the memory; at chance, one in sixteen, with it switched off.
 
-    Both layers have a memory: with smeared keys the first layer can already look up, and does so nearby first, so that a
-    memory in the second alone stays unused.
+    Both layers have a memory: with smeared keys the first layer can already look up, and does so nearby first, so that
+    a memory in the second alone stays unused.
     """
     run = RunConfig.model_validate(
         {

@@ -179,7 +179,17 @@ def test_a_run_killed_at_arbitrary_points_has_the_uninterrupted_losses(tmp_path:
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
 
     def start(folder: str, *more: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "memstack", "train", "tiny", "--out", str(tmp_path / folder), *arguments, *more]
+        command = [
+            sys.executable,
+            "-m",
+            "memstack",
+            "train",
+            "tiny",
+            "--out",
+            str(tmp_path / folder),
+            *arguments,
+            *more,
+        ]
         environment = os.environ | {"MEMSTACK_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 

@@ -2,19 +2,22 @@
 
 import pytest
 import torch
-from memstack import Memory, MemoryShape, create_memory
 from memstack_models.cache import Cache
 from memstack_models.config import ModelConfig
 from memstack_models.transformer import New, Transformer, local_context, relative_bucket
 from pydantic import ValidationError
 from torch import Tensor
 
+from memstack import Memory, MemoryShape, create_memory
+
 ROWS, SEGMENT, VOCABULARY = 2, 8, 32
 
 
 def build(**overrides: object) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(ModelConfig.model_validate({"preset": "tiny", "memory_layers": [2]} | overrides), VOCABULARY, neighbours=4).eval()
+    return Transformer(
+        ModelConfig.model_validate({"preset": "tiny", "memory_layers": [2]} | overrides), VOCABULARY, neighbours=4
+    ).eval()
 
 
 def memories(model: Transformer, capacity: int = 64) -> list[Memory]:

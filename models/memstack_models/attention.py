@@ -1,6 +1,7 @@
 """Attention over the local context and over what the memory found (arXiv 2203.08913, section 3.1).
 
-Legend: B rows, H query heads, G key/value heads, R = H / G, T tokens, S = cache + T, K neighbours, D head size, C width.
+Legend: B rows, H query heads, G key/value heads, R = H / G, T tokens, S = cache + T, K neighbours, D head size,
+C width.
 """
 
 import math
@@ -8,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from memstack import Memory, SearchResult
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from memstack import Memory, SearchResult
 from memstack_models.cache import LayerEntries
 from memstack_models.config import ModelConfig
 
@@ -115,7 +116,7 @@ class Attention(nn.Module):
         gate = self.memory_bias.sigmoid()[:, None, None]
         if self.config.empty_memory == "local":
             gate = gate * found.mask.any(-1, keepdim=True)
-        return torch.lerp(local.float(), retrieved, gate), gate.detach().expand(local.shape[:3] + (1,)).mean((0, 2, 3))
+        return torch.lerp(local.float(), retrieved, gate), gate.detach().expand((*local.shape[:3], 1)).mean((0, 2, 3))
 
 
 def _masked_softmax(logits: Tensor, visible: Tensor) -> Tensor:

@@ -46,7 +46,9 @@ def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, A
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read, it is truncated or damaged ({error}); use another copy") from None
+        raise CheckpointError(
+            f"{path} cannot be read, it is truncated or damaged ({error}); use another copy"
+        ) from None
     if metadata.get("digest") != digest(tensors):
         raise CheckpointError(f"{path} is damaged: its contents do not match their digest; use another copy")
     wanted = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -59,5 +61,5 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(memoryview(tensor.flatten().view(torch.uint8).numpy()))
+        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

@@ -72,7 +72,9 @@ def eval_command(
     if json_ is not None:
         numbers = {name: result.summary() for name, result in results.items()}
         json_.parent.mkdir(parents=True, exist_ok=True)
-        json_.write_text(json.dumps({"checkpoint": str(folder), "memories": numbers}, indent=2) + "\n", encoding="utf-8")
+        json_.write_text(
+            json.dumps({"checkpoint": str(folder), "memories": numbers}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def export_command(
@@ -120,7 +122,9 @@ def evaluate_with_progress(title: str, model: Transformer, stream: Stream, token
 def by_position_table(results: dict[str, Evaluation]) -> Table:
     """Perplexity of each memory, whole and by position in the document."""
     stretches = list(next(iter(results.values())).by_position())
-    table = Table("memory", "perplexity", "bits/byte", *stretches, title="perplexity by position in the document (tokens)")
+    table = Table(
+        "memory", "perplexity", "bits/byte", *stretches, title="perplexity by position in the document (tokens)"
+    )
     for name, result in results.items():
         places = result.by_position()
         cells = [f"{places[stretch]:.3f}" for stretch in stretches]

@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from memstack.config import Frozen, MemoryConfig
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from memstack.config import Frozen, MemoryConfig
 
 # The paper's form (arXiv 2203.08913, section 3; the released code where the text is silent): per-head gate starting at
 # one half, no position term in the memory layer, a query never attends to itself, a cache as long as the context.

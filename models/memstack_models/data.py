@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from memstack.config import MemoryConfig
 from torch import Tensor
 
+from memstack.config import MemoryConfig
 from memstack_models.cache import Cache
 from memstack_models.config import DataConfig, RunConfig
 from memstack_models.corpus import TokenizedCorpus, tokenize

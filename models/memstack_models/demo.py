@@ -7,12 +7,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib.pyplot as plt
-from memstack import create_memory
-from memstack.probes import RecallProbe
-from memstack.registry import registry
 from rich.console import Console
 from rich.table import Table
 
+from memstack import create_memory
+from memstack.probes import RecallProbe
+from memstack.registry import registry
 from memstack_models import runs
 from memstack_models.commands import create_trainer, evaluate_with_progress, train_with_progress
 from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
@@ -90,7 +90,9 @@ def table(results: dict[str, Evaluation], recalls: dict[str, float]) -> Table:
         beyond = result.perplexity(BEYOND_4K)
         against = "" if name == "none" else f"{100 * (beyond / base - 1):+.1f} %"
         recall = f"{recalls[name]:.3f}" if name in recalls else "" if name == "none" else "exact"
-        rows.add_row(name, f"{result.perplexity():.3f}", f"{beyond:.3f}", against, f"{result.bits_per_byte:.3f}", recall)
+        rows.add_row(
+            name, f"{result.perplexity():.3f}", f"{beyond:.3f}", against, f"{result.bits_per_byte:.3f}", recall
+        )
     return rows
 
 
@@ -99,8 +101,8 @@ def draw(results: dict[str, Evaluation], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     for name, result in results.items():
         places = result.by_position()
-        style = {"color": "black", "linestyle": "--"} if name == "none" else {}
-        axes.plot(list(places), list(places.values()), marker="o", label=name.replace("none", "memory off"), **style)
+        label, line = (name, "o-") if name != "none" else ("memory off", "ko--")
+        axes.plot(list(places), list(places.values()), line, label=label)
     axes.set_xlabel("position in the document (tokens)")
     axes.set_ylabel("perplexity per token")
     axes.set_title("Held-out standard library, one checkpoint, the memory swapped")

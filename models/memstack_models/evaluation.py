@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from memstack.metrics import bits_per_byte, perplexity
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from memstack.metrics import bits_per_byte, perplexity
 from memstack_models.reader import IGNORED, Segment
 from memstack_models.stream import Stream
 from memstack_models.transformer import Transformer

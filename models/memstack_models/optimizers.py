@@ -41,7 +41,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's tensors as ``parameter.name``; rates and decays are configuration."""
     states = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": tensor for i, state in states.items() for name, tensor in state.items() if tensor is not None}
+    return {
+        f"{i}.{name}": tensor for i, state in states.items() for name, tensor in state.items() if tensor is not None
+    }
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from memstack import config as configuration
 from memstack.registry import registry
-
 from memstack_models import checkpoint
 from memstack_models.config import RunConfig
 from memstack_models.errors import CheckpointError, RunFolderError
@@ -65,7 +65,8 @@ def refuse_other(folder: Path, run: RunConfig) -> None:
     if differing:
         key = differing[0]
         raise RunFolderError(
-            f"{folder} holds another run: {key} is {saved.get(key)!r} there and {wanted[key]!r} here; choose another --out"
+            f"{folder} holds another run: {key} is {saved.get(key)!r} there and {wanted[key]!r} here; "
+            "choose another --out"
         )
 
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from memstack import Memory, MemoryShape, create_memory
 from memstack.config import MemoryConfig
 from memstack.registry import registry
-from torch import Tensor
-
 from memstack_models.cache import Cache
 from memstack_models.config import ModelConfig
 from memstack_models.reader import Reader, Segment
@@ -17,7 +17,7 @@ from memstack_models.transformer import New
 
 @dataclass
 class Stream:
-    """Rows of documents, read in order. Training and evaluation, and each part of an accumulated step, have their own."""
+    """Rows of documents, read in order. Training, evaluation and each part of an accumulated step have their own."""
 
     reader: Reader
     memories: Sequence[Memory]

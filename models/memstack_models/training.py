@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from memstack.probes import TimedMemory
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from memstack.probes import TimedMemory
 from memstack_models import checkpoint, runs
 from memstack_models.config import RunConfig
 from memstack_models.data import evaluation_stream, training_streams
@@ -149,4 +149,3 @@ def pick_device(name: str) -> torch.device:
         return torch.device(name)
     found = torch.accelerator.current_accelerator(check_available=True)
     return found if found is not None else torch.device("cpu")
-

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from memstack import Memory
 from torch import Tensor, nn
 
+from memstack import Memory
 from memstack_models.attention import Attention, LocalContext
 from memstack_models.cache import Cache, LayerEntries
 from memstack_models.config import ModelConfig
@@ -64,7 +64,9 @@ class Transformer(nn.Module):
         cache nothing is seen of the segment before.
         """
         if memories and len(memories) != len(self.config.memory_layers):
-            raise ValueError(f"{len(self.config.memory_layers)} memory layers need as many memories, got {len(memories)}")
+            raise ValueError(
+                f"{len(self.config.memory_layers)} memory layers need as many memories, got {len(memories)}"
+            )
         by_layer = dict(zip(self.config.memory_layers, memories, strict=False))
         context = local_context(self.config, tokens, cache)
         x = self.dropout(self.embedding(tokens))
