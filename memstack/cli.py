@@ -51,8 +51,8 @@ def backends() -> None:
     for offer in registry().offers():
         spec = offer.spec
         search = "exact" if spec.exact else "approximate" + (", trained" if spec.needs_training else "")
-        origin = f"{offer.plugin} ({offer.distribution})" if offer.distribution else offer.plugin
-        table.add_row(spec.name, search, ", ".join(spec.devices), _installed(spec), origin)
+        origin = f"{offer.plugin}, {offer.distribution}" if offer.distribution else offer.plugin
+        table.add_row(spec.name, search, " ".join(spec.devices), _installed(spec), origin)
     OUT.print(table)
     for spec in registry().specs():
         OUT.print(f"{spec.name}: {spec.summary}")

@@ -21,7 +21,8 @@ FILE = "checkpoint.safetensors"
 def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Write the checkpoint of a run folder; if that fails the previous one stays, and CheckpointError says why."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    metadata = {"progress": json.dumps(dict(progress)), "digest": digest(plain)}
+    described = json.dumps(dict(progress))
+    metadata = {"progress": described, "digest": digest(plain, described)}
     aside = folder / f"{FILE}.writing"
     try:
         save_file(plain, aside, metadata)
@@ -49,15 +50,16 @@ def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, A
         raise CheckpointError(
             f"{path} cannot be read, it is truncated or damaged ({error}); use another copy"
         ) from None
-    if metadata.get("digest") != digest(tensors):
+    described = metadata.get("progress", "")
+    if metadata.get("digest") != digest(tensors, described):
         raise CheckpointError(f"{path} is damaged: its contents do not match their digest; use another copy")
     wanted = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return wanted, json.loads(metadata["progress"])
+    return wanted, json.loads(described)
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and contents."""
-    total = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], progress: str) -> str:
+    """SHA-256 over the progress and the tensors' names, types, shapes and contents."""
+    total = hashlib.sha256(progress.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -22,7 +22,7 @@ def create_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optim
 def learning_rate(config: TrainConfig, step: int) -> float:
     """The rate at a step, counted from 0: linear warm-up, then a cosine to a tenth, or 1/sqrt(step) as in the paper.
 
-    For ``rsqrt`` the configured rate is the paper's hyper-parameter: the rate is learning_rate / sqrt(step), and its peak
+    For ``rsqrt`` the configured rate is the paper's: the rate is learning_rate / sqrt(step), its peak
     learning_rate / sqrt(warmup) (1.0 and 1000 steps in the paper: 0.0316).
     """
     warm = min(1.0, (step + 1) / config.warmup)

@@ -1,0 +1,203 @@
+"""The command line, as a user meets it: what it prints, what it writes, and one line for every mistake."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import shared_data
+from memstack_models import checkpoint, runs
+
+from memstack import cli
+from memstack.testing import check
+
+Run = Callable[..., tuple[int, str, str]]
+QUICK = ["train.steps=4", "train.segment=32", "train.rows=2", "data.tokenizer=bytes", "train.log_every=1"]
+
+
+@pytest.fixture
+def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command line in an empty folder; its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["memstack", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    for split in ("train", "validation", "test"):
+        (folder / split).mkdir(parents=True)
+        for i in range(3):
+            text = f"{split} {i} " + " ".join(str(j * j % (5 + i)) for j in range(300))
+            (folder / split / f"{i}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def settings(*pairs: str) -> list[str]:
+    return [part for pair in pairs for part in ("--set", pair)]
+
+
+def test_backends_are_listed(memstack: Run) -> None:
+    code, out, _ = memstack("backends")
+    assert code == 0
+    assert all(word in out for word in ("exact", "hnsw", "cuda", "memstack 0.1.0"))
+
+
+def test_help_names_every_command(memstack: Run) -> None:
+    code, out, _ = memstack("--help")
+    assert code == 0
+    assert all(name in out for name in ("backends", "check", "train", "eval", "export", "demo"))
+
+
+def test_check_reports_each_promise(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kit itself is tested elsewhere; here only the report of two of its promises."""
+    chosen = check.promises()[:2]
+    monkeypatch.setattr(check, "promises", lambda: chosen)
+    code, out, _ = memstack("check", "exact", "-o", "block=32")
+    assert code == 0
+    assert out.count("pass") == len(chosen) == 2
+    assert "exact: 2 of 2 promises kept, 0 broken" in out
+
+
+@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+def test_train_evaluate_and_export(memstack: Run, corpus: Path, backend: str) -> None:
+    """The whole path; only ``--set memory.backend=`` differs between backends."""
+    chosen = settings(*QUICK, f"data.corpus={corpus}", f"memory.backend={backend}", "train.validate_every=2")
+    code, out, _ = memstack("train", "tiny", *chosen, "--out", "run")
+    assert code == 0
+    assert "trained to step 4" in out
+    assert "validation perplexity" in out
+    assert {path.name for path in Path("run").iterdir()} >= {runs.CONFIG, runs.LOG, checkpoint.FILE, "tokenizer.json"}
+
+    code, out, _ = memstack("eval", "run", "--json", "numbers.json")
+    assert code == 0
+    assert f"{backend}/2048" in out
+    numbers = json.loads(Path("numbers.json").read_text())["memories"]
+    assert set(numbers) == {"none", f"{backend}/2048"}
+    assert all(value["perplexity"] > 1 and value["tokens"] > 0 for value in numbers.values())
+
+    assert memstack("export", "run", "shared")[0] == 0
+    code, out, _ = memstack("eval", "shared", "--set", "memory.backend=exact", "--set", "memory.capacity=64")
+    assert code == 0
+    assert "exact/64" in out
+
+
+@shared_data.needs_shared_data
+@pytest.mark.parametrize("kind", ["books", "arxiv_math", "isabelle", "web"])
+def test_real_documents_train_and_evaluate(memstack: Run, tmp_path: Path, kind: str) -> None:
+    """The shared long documents go through the same commands, as they lie there: gzipped text in split folders."""
+    source = shared_data.FOLDER
+    for split in ("train", "validation", "test"):
+        (tmp_path / kind / split).mkdir(parents=True)
+        for path in sorted((source / kind / split).iterdir(), key=lambda path: path.stat().st_size)[:2]:
+            shutil.copy(path, tmp_path / kind / split)
+    chosen = settings(*QUICK, f"data.corpus={tmp_path / kind}", "eval.tokens=512")
+    assert memstack("train", "tiny", *chosen, "--out", "run")[0] == 0
+    code, out, _ = memstack("eval", "run", "--data", tmp_path / kind)
+    assert code == 0
+    assert "bits/byte" in out
+
+
+def test_resume_continues_and_refuses_another_run(memstack: Run, corpus: Path) -> None:
+    chosen = settings(*QUICK, f"data.corpus={corpus}")
+    assert memstack("train", "tiny", *chosen, "--out", "run", "--resume")[0] == 0
+    before = Path("run", runs.LOG).read_bytes()
+    code, _, err = memstack("train", "tiny", *chosen, "--out", "run")
+    assert (code, "already holds a run: continue it with --resume" in err) == (2, True)
+    code, _, err = memstack("train", "tiny", *chosen, "--set", "train.seed=5", "--out", "run", "--resume")
+    assert (code, "run holds another run: train.seed is 0 there and 5 here" in err) == (2, True)
+    assert memstack("train", "tiny", *chosen, "--out", "run", "--resume")[0] == 0
+    assert Path("run", runs.LOG).read_bytes() == before
+
+
+def test_short_documents_get_a_notice(memstack: Run, corpus: Path) -> None:
+    (corpus / "train" / "short.txt").write_text("short", encoding="utf-8")
+    code, out, _ = memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}"), "--out", "run")
+    assert code == 0
+    assert "1 of 4 documents is shorter than one segment (32 tokens)" in " ".join(out.split())
+
+
+def break_corpus(corpus: Path, how: str) -> None:
+    if how == "empty":
+        shutil.rmtree(corpus / "train")
+        (corpus / "train").mkdir()
+    elif how == "no split":
+        shutil.rmtree(corpus / "train")
+    elif how == "not utf-8":
+        (corpus / "train" / "latin.txt").write_bytes(b"caf\xe9")
+
+
+@pytest.mark.parametrize(
+    ("how", "overrides", "message"),
+    [
+        ("empty", [], "train"),
+        ("no split", [], "has no folder train/"),
+        ("not utf-8", [], "latin.txt"),
+        ("", ["memory.backend=exakt"], "no memory backend is called 'exakt'; did you mean 'exact'"),
+        ("", ["memory.capacty=3"], "memory.capacty is not a known key; did you mean 'capacity'"),
+        ("", ["memory.capacity=0"], "memory.capacity"),
+        ("", ["memory.neighbours=0"], "memory.neighbours"),
+        ("", ["memory.options.blok=3"], "blok is not a known key; did you mean 'block'"),
+        ("", ["data.corpus=nowhere"], "corpus 'nowhere' is no folder"),
+        ("", ["model.preset=tinny"], "model.preset"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    memstack: Run, corpus: Path, how: str, overrides: list[str], message: str
+) -> None:
+    break_corpus(corpus, how)
+    code, _, err = memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}", *overrides), "--out", "run")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nothing"], "there is no recipe or file nothing; bundled recipes: paper-200m, stdlib-small, tiny"),
+        (["eval", "nothing"], "there is no run in nothing"),
+        (["export", "nothing", "x"], "there is no run in nothing"),
+        (["check", "exact", "-o", "blok=1"], "blok is not a known key; did you mean 'block'"),
+        (["check", "hnws"], "did you mean 'hnsw'"),
+    ],
+)
+def test_other_mistakes_are_one_line(memstack: Run, arguments: list[str], message: str) -> None:
+    code, _, err = memstack(*arguments)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped"])
+def test_a_damaged_checkpoint_is_one_line(memstack: Run, corpus: Path, damage: str) -> None:
+    assert memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}"), "--out", "run")[0] == 0
+    path = Path("run", checkpoint.FILE)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
+    code, _, err = memstack("eval", "run")
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert checkpoint.FILE in err
+
+
+def test_debug_shows_the_traceback(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["memstack", "--debug", "eval", "nothing"])
+    with pytest.raises(Exception, match="there is no run in nothing"):
+        cli.main()
