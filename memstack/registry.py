@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import pluggy
+import torch
 from pydantic import ValidationError
 
 from memstack import hookspecs
@@ -117,7 +118,9 @@ class Registry:
         checked = self.options(name, options)
         # The contract leaves constructors alone: a backend's takes a shape and its own Options.
         build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))
-        return build(shape, checked)
+        # Buffers made in inference mode could never be written outside it.
+        with torch.inference_mode(False):
+            return build(shape, checked)
 
     def _collect(self, hook: str, kind: type[Spec]) -> list[tuple[str, Spec]]:
         """Call one hook plugin by plugin: one that raises or returns nonsense is reported and harms no other."""

@@ -1,4 +1,4 @@
-"""Attention over the local context and over what the memory found (arXiv 2203.08913, section 3.1).
+"""Attention over the local context and over what the memory found (arXiv 2203.08913, section 3).
 
 Legend: B rows, H query heads, G key/value heads, R = H / G, T tokens, S = cache + T, K neighbours, D head size,
 C width.

@@ -23,7 +23,7 @@ OUT = Console(highlight=False)
 CHECKPOINT = "stdlib-small"
 BEYOND_4K = BUCKETS.index("4k-16k")
 MEMORIES = ("exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
-READ = ["eval.documents=8", "eval.tokens=24576", "eval.rows=8"]
+READ = ["eval.documents=4", "eval.tokens=32768", "eval.rows=4"]
 TINY = ["train.steps=60"]
 COMPARED_SEARCHES = 8  # every how many searches of an approximate backend are compared with exact ones
 
