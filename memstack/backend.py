@@ -37,6 +37,11 @@ class BackendSpec:
     test_options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Options small enough that a trained or rebuilt path really runs in tests."""
 
+    @property
+    def pip_line(self) -> str:
+        """The command that installs what the backend needs."""
+        return f"pip install '{self.install or ' '.join(self.requires)}'"
+
     def missing(self) -> tuple[str, ...]:
         """Return the required libraries that are not installed."""
         return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)

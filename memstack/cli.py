@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from memstack import config
-from memstack.backend import BackendSpec, CommandSpec, import_target
+from memstack.backend import CommandSpec, import_target
 from memstack.errors import MemstackError
 from memstack.registry import registry
 
@@ -19,7 +20,7 @@ ERR = Console(stderr=True, highlight=False)
 
 
 class Group(TyperGroup):
-    """The bundled commands and, imported only when they are used, those of plugins."""
+    """The bundled commands and, imported only when they are used or their help is shown, those of plugins."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted({*super().list_commands(ctx), *(spec.name for spec in registry().commands())})
@@ -28,7 +29,7 @@ class Group(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        spec = next((spec for spec in registry().commands() if spec.name == cmd_name), None)
+        spec = registry().command(cmd_name)
         if spec is None:
             return None
         single = typer.Typer(add_completion=False)
@@ -40,7 +41,7 @@ app = typer.Typer(cls=Group, add_completion=False, no_args_is_help=True, pretty_
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def options(_debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     """Long-term kNN memory for transformers, with interchangeable search backends."""
 
 
@@ -52,10 +53,13 @@ def backends() -> None:
         spec = offer.spec
         search = "exact" if spec.exact else "approximate" + (", trained" if spec.needs_training else "")
         origin = f"{offer.plugin}, {offer.distribution}" if offer.distribution else offer.plugin
-        table.add_row(spec.name, search, " ".join(spec.devices), _installed(spec), origin)
+        table.add_row(
+            *map(Text, (spec.name, search, " ".join(spec.devices), "no" if spec.missing() else "yes", origin))
+        )
     OUT.print(table)
     for spec in registry().specs():
-        OUT.print(f"{spec.name}: {spec.summary}")
+        mend = f"; to install: {spec.pip_line}" if spec.missing() else ""
+        OUT.print(f"{spec.name}: {spec.summary}{mend}", markup=False, soft_wrap=True)
     for plugin, reason in registry().broken.items():
         ERR.print(f"plugin {plugin} is broken: {reason}", style="red", markup=False)
 
@@ -99,16 +103,15 @@ def _imported(spec: CommandSpec) -> Callable[..., Any]:
         return broken
 
 
-def _installed(spec: BackendSpec) -> str:
-    return f"pip install '{spec.install or ' '.join(spec.requires)}'" if spec.missing() else "yes"
-
-
 def main() -> None:
     """Run the command line; an error of memstack's own is one line and exit code 2, ``--debug`` shows its traceback."""
+    # Taken out here so that it may stand before or after the verb.
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         app()
-    except MemstackError as error:
-        if "--debug" in sys.argv:
+    except (MemstackError, OSError) as error:
+        if debug:
             raise
         ERR.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)

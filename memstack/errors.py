@@ -32,6 +32,10 @@ class DuplicateBackendError(MemstackError):
     """Two plugins offer a backend of the same name."""
 
 
+class DuplicateCommandError(MemstackError):
+    """Two plugins offer a command of the same name."""
+
+
 class BackendUnavailableError(MemstackError, ImportError):
     """The backend is registered, but a library it needs is not installed."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import field_validator
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -31,6 +32,16 @@ class IndexedMemory(Memory):
         dtype: Literal["float32", "float16", "bfloat16"] = "float32"
         """How keys and values are stored; half precision halves the store. Scores are always float32."""
 
+        @field_validator("device")
+        @classmethod
+        def _usable(cls, device: str) -> str:
+            try:
+                torch.empty(0, device=device)
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).partition("\n")[0]
+                raise ValueError(f"device {device!r} cannot be used here: {reason}") from None
+            return device
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         self.shape = shape
@@ -42,8 +53,8 @@ class IndexedMemory(Memory):
         # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
             self._written = torch.zeros(shape.rows, dtype=torch.int64)
-            self._key_table = torch.zeros(self._null + 1, shape.key_dim, dtype=self.dtype, device=self.device)
-            self._value_table = torch.zeros(self._null + 1, shape.value_dim, dtype=self.dtype, device=self.device)
+            self._key_table = self._table(shape.key_dim)
+            self._value_table = self._table(shape.value_dim)
 
     # What a backend writes --------------------------------------------------------------------------------------
 
@@ -162,6 +173,16 @@ class IndexedMemory(Memory):
         self._written.copy_(written)
 
     # How --------------------------------------------------------------------------------------------------------
+
+    def _table(self, dim: int) -> Tensor:
+        try:
+            return torch.zeros(self._null + 1, dim, dtype=self.dtype, device=self.device)
+        except RuntimeError as error:
+            gigabytes = self._null * (self.shape.key_dim + self.shape.value_dim) * self.dtype.itemsize / 1e9
+            raise ShapeError(
+                f"a memory of {self.shape} needs {gigabytes:,.1f} GB on {self.device}, more than there is: "
+                "lower capacity or rows, or store in half precision"
+            ) from error
 
     def _ring(self, table: Tensor) -> Tensor:
         return table[: self._null].view(self.shape.rows, self.shape.heads, self.shape.capacity, table.shape[1])

@@ -15,6 +15,7 @@ from memstack.backend import BackendOptions, BackendSpec, CommandSpec, import_ta
 from memstack.errors import (
     BackendUnavailableError,
     DuplicateBackendError,
+    DuplicateCommandError,
     OptionsError,
     UnknownBackendError,
     did_you_mean,
@@ -79,6 +80,18 @@ class Registry:
             sorted((spec for _, spec in self._collect("memstack_commands", CommandSpec)), key=lambda spec: spec.name)
         )
 
+    def command(self, name: str) -> CommandSpec | None:
+        """Return the command of that name, or None; DuplicateCommandError if two plugins offer it."""
+        found = [
+            (plugin, spec) for plugin, spec in self._collect("memstack_commands", CommandSpec) if spec.name == name
+        ]
+        if len(found) > 1:
+            first, second = found[0][0], found[1][0]
+            raise DuplicateCommandError(
+                f"command {name!r} is offered by both plugin {first!r} and plugin {second!r}; rename one of them"
+            )
+        return found[0][1] if found else None
+
     def spec(self, name: str) -> BackendSpec:
         """Return the backend of that name; UnknownBackendError or DuplicateBackendError if there is not just one."""
         offers = self.offers()
@@ -101,8 +114,7 @@ class Registry:
         """Import the class of a backend; BackendUnavailableError, with the pip line, if a library is missing."""
         spec = self.spec(name)
         if missing := spec.missing():
-            wanted = spec.install or " ".join(missing)
-            raise BackendUnavailableError(f"backend {name!r} needs {', '.join(missing)}: pip install '{wanted}'")
+            raise BackendUnavailableError(f"backend {name!r} needs {', '.join(missing)}: {spec.pip_line}")
         return import_target(spec.target)
 
     def options(self, name: str, options: Mapping[str, Any]) -> BackendOptions:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def settings(*pairs: str) -> list[str]:
 def test_backends_are_listed(memstack: Run) -> None:
     code, out, _ = memstack("backends")
     assert code == 0
-    assert all(word in out for word in ("exact", "hnsw", "cuda", "memstack 0.1.0"))
+    assert all(word in out for word in ("exact", "hnsw", "cuda", f"memstack {metadata.version('memstack')}"))
 
 
 def test_help_names_every_command(memstack: Run) -> None:
@@ -133,6 +134,8 @@ def break_corpus(corpus: Path, how: str) -> None:
         (corpus / "train").mkdir()
     elif how == "no split":
         shutil.rmtree(corpus / "train")
+    elif how == "no validation":
+        shutil.rmtree(corpus / "validation")
     elif how == "not utf-8":
         (corpus / "train" / "latin.txt").write_bytes(b"caf\xe9")
 
@@ -140,7 +143,7 @@ def break_corpus(corpus: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "overrides", "message"),
     [
-        ("empty", [], "train"),
+        ("empty", [], "holds no documents"),
         ("no split", [], "has no folder train/"),
         ("not utf-8", [], "latin.txt"),
         ("", ["memory.backend=exakt"], "no memory backend is called 'exakt'; did you mean 'exact'"),
@@ -150,12 +153,20 @@ def break_corpus(corpus: Path, how: str) -> None:
         ("", ["memory.options.blok=3"], "blok is not a known key; did you mean 'block'"),
         ("", ["data.corpus=nowhere"], "corpus 'nowhere' is no folder"),
         ("", ["model.preset=tinny"], "model.preset"),
+        ("", ["model=tiny"], "model: "),
+        ("", ["train.device=gpu"], "train.device 'gpu' cannot be used here"),
+        ("", ["memory.options.device=gpu"], "device 'gpu' cannot be used here"),
+        ("", ["memory.capacity=1000000000000000"], "more than there is: lower capacity"),
+        ("", ["train.accumulation=2", "train.rows=8", "data.corpus=one"], "accumulation 2 needs at least 2"),
+        ("no validation", ["train.validate_every=2"], "has no folder validation/"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
     memstack: Run, corpus: Path, how: str, overrides: list[str], message: str
 ) -> None:
     break_corpus(corpus, how)
+    Path("one/train").mkdir(parents=True)
+    Path("one/train/only.txt").write_text("a single document, " * 20)
     code, _, err = memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}", *overrides), "--out", "run")
     assert code == 2
     assert err.startswith("error: ")
@@ -197,7 +208,48 @@ def test_a_damaged_checkpoint_is_one_line(memstack: Run, corpus: Path, damage: s
     assert checkpoint.FILE in err
 
 
-def test_debug_shows_the_traceback(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["memstack", "--debug", "eval", "nothing"])
+def test_a_missing_librarys_pip_line_is_printed_whole(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra's name stands in brackets, which a formatter of text might take for its own."""
+    monkeypatch.setattr("memstack.backend.BackendSpec.missing", lambda self: self.requires)
+    _, out, _ = memstack("backends")
+    assert "to install: pip install 'memstack[hnsw]'" in out
+
+
+def test_data_is_a_folder_whatever_its_name(memstack: Run, corpus: Path) -> None:
+    shutil.move(corpus, "2024")
+    assert memstack("train", "tiny", *settings(*QUICK, "data.corpus='2024'"), "--out", "run")[0] == 0
+    assert memstack("eval", "run", "--data", "2024")[0] == 0
+
+
+def test_a_run_finds_its_corpus_from_another_folder(
+    memstack: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert memstack("train", "tiny", *settings(*QUICK, "data.corpus=corpus"), "--out", "run")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert memstack("eval", "../run")[0] == 0
+
+
+def test_eval_reads_the_longest_documents(memstack: Run, corpus: Path) -> None:
+    """Chosen before they are cut to the limit, which would make them all equal."""
+    for i, name in enumerate(("a", "b", "c")):
+        (corpus / "test" / f"{name}.txt").write_text(f"{name} " * (400 * (i + 1)), encoding="utf-8")
+    assert memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}"), "--out", "run")[0] == 0
+    only = Path("only/test")
+    only.mkdir(parents=True)
+    shutil.copy(corpus / "test" / "c.txt", only)
+    perplexities = []
+    for source, documents in ((corpus, 1), ("only", 0)):
+        limits = settings("eval.tokens=300", f"eval.documents={documents}")
+        assert memstack("eval", "run", "--data", source, "--json", "out.json", *limits)[0] == 0
+        perplexities.append(json.loads(Path("out.json").read_text())["memories"]["none"]["perplexity"])
+    assert perplexities[0] == perplexities[1]
+
+
+@pytest.mark.parametrize("place", [1, 3])
+def test_debug_shows_the_traceback(memstack: Run, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    line = ["memstack", "eval", "nothing"]
+    line.insert(place, "--debug")
+    monkeypatch.setattr("sys.argv", line)
     with pytest.raises(Exception, match="there is no run in nothing"):
         cli.main()

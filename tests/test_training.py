@@ -13,10 +13,13 @@ import pytest
 import torch
 from memstack_models import runs
 from memstack_models.config import RunConfig, TrainConfig
-from memstack_models.errors import CheckpointError, RunFolderError
+from memstack_models.errors import CheckpointError, DivergedError, RunFolderError
 from memstack_models.optimizers import learning_rate
 from memstack_models.tokenizer import ByteTokenizer
 from memstack_models.training import Trainer
+from pydantic import ValidationError
+
+from memstack.config import MemoryConfig
 
 TINY = {
     "model": {"preset": "tiny", "dim": 16, "ffn_dim": 32, "cache": 8, "dropout": 0.1},
@@ -47,19 +50,33 @@ def losses(folder: Path) -> list[float]:
     return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
+class KilledError(Exception):
+    """Raised in the middle of a run."""
+
+
+def train_until(trainer: Trainer, step: int) -> None:
+    def report(entry: dict[str, object]) -> None:
+        if entry["step"] == step:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        trainer.train(report)
+
+
+RSQRT = {"schedule": "rsqrt", "learning_rate": 0.1}
+
+
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path, optimizer: str, accumulation: int) -> None:
+@pytest.mark.parametrize(
+    "settings", [{}, {"optimizer": "adafactor"} | RSQRT, {"precision": "bfloat16"}], ids=["adamw", "adafactor", "bf16"]
+)
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path, settings: dict[str, object], accumulation: int) -> None:
     """Losses and final weights agree to the bit, with dropout, cache, memory and readers in mid-document."""
-    run = config(optimizer=optimizer, accumulation=accumulation)
+    run = config(accumulation=accumulation, **settings)
     whole = trainer(tmp_path / "whole", run)
     whole.train()
 
-    first = trainer(tmp_path / "cut", run)
-    for _ in range(7):  # dies at step 7; its last checkpoint is of step 4
-        runs.append_log(first.folder, first.advance())
-        if first.step == 4:
-            first.save()
+    train_until(trainer(tmp_path / "cut", run), step=7)  # its last checkpoint is of step 4
     torch.manual_seed(999)
     second = trainer(tmp_path / "cut", run)
     second.resume()
@@ -68,6 +85,36 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path, optimizer: str, 
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, second.model.state_dict()[name]), name
+
+
+def test_an_approximate_index_resumes_with_nearly_the_same_losses(tmp_path: Path) -> None:
+    """Its graph is built again from the same data, and may find other neighbours here and there."""
+    run = config().model_copy(update={"memory": MemoryConfig(backend="hnsw", capacity=48, neighbours=4)})
+    trainer(tmp_path / "whole", run).train()
+    train_until(trainer(tmp_path / "cut", run), step=7)
+    second = trainer(tmp_path / "cut", run)
+    second.resume()
+    second.train()
+    assert losses(tmp_path / "cut") == pytest.approx(losses(tmp_path / "whole"), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "written", [[], ["tokenizer.json"], ["tokenizer.json", "tokenizer.sha256"], ["config.toml.writing"]]
+)
+def test_a_run_killed_while_its_folder_is_made_can_be_started_again(tmp_path: Path, written: list[str]) -> None:
+    for name in written:
+        (tmp_path / name).write_text("cut of")
+    assert not runs.is_begun(tmp_path)
+    trainer(tmp_path, config()).train()
+    assert len(losses(tmp_path)) == 12
+
+
+def test_a_diverged_run_says_so(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", config())
+    with torch.no_grad():
+        run.model.norm.weight.fill_(torch.inf)
+    with pytest.raises(DivergedError, match=r"training diverged at step 1 .*lower train\.learning_rate"):
+        run.advance()
 
 
 def test_the_memory_is_written_once_per_step_after_backward(tmp_path: Path) -> None:
@@ -109,6 +156,36 @@ def test_validation_reads_with_and_without_memory_and_leaves_training_alone(tmp_
     validated = [entry for entry in reports if "without" in entry]
     assert [entry["step"] for entry in validated] == [3, 6, 9, 12]
     assert validated[0]["with memory"] != validated[0]["without"]
+    assert [entry["gain appears"] for entry in validated].count(True) <= 1
+
+
+def test_the_log_marks_where_the_gain_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, at the first validation in which the memory saves one per cent; also across a resume."""
+    monkeypatch.setattr("memstack_models.training.GAIN", -10.0)
+    run = trainer(tmp_path / "run", config(validate_every=3))
+    train_until(run, step=8)
+    second = trainer(tmp_path / "run", config(validate_every=3))
+    second.resume()
+    second.train()
+    marked = [entry["step"] for entry in runs.read_log(tmp_path / "run") if entry.get("gain appears")]
+    assert marked == [3]
+
+
+def test_adafactor_refuses_what_it_would_clamp() -> None:
+    for wrong in ({"schedule": "cosine"}, {"schedule": "rsqrt", "learning_rate": 3.0}):
+        with pytest.raises(ValidationError, match="adafactor steps by at most 1/sqrt"):
+            TrainConfig.model_validate({"optimizer": "adafactor"} | wrong)
+
+
+def test_the_papers_scale_learns_under_adafactor(tmp_path: Path) -> None:
+    """Its step is relative to the parameter, so that a logarithm that starts at zero would stay there."""
+    model = TINY["model"] | {"scale_form": "abs", "scale_init": 1.0}
+    run = RunConfig.model_validate(TINY | {"model": model, "train": TINY["train"] | {"optimizer": "adafactor"} | RSQRT})
+    paper = trainer(tmp_path / "run", run)
+    paper.train()
+    scales = [scale for block in paper.model.blocks for scale in block.attention.scale.tolist()]
+    assert all(abs(scale - 1.0) > 0.01 for scale in scales)
+    assert all(0.3 < scale < 3.0 for scale in scales)
 
 
 def test_a_log_line_cut_in_half_is_dropped(tmp_path: Path) -> None:
@@ -128,6 +205,11 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"train\.rows is 4 there and 8 here"):
         runs.refuse_other(tmp_path / "run", config(rows=8))
     runs.refuse_other(tmp_path / "run", config(log_every=7))
+    options = MemoryConfig(capacity=48, neighbours=4, options={"dtype": "bfloat16"})
+    with pytest.raises(RunFolderError, match=r"memory\.options\.dtype is None there and 'bfloat16' here"):
+        runs.refuse_other(tmp_path / "run", config().model_copy(update={"memory": options}))
+    with pytest.raises(RunFolderError, match=r"train\.steps is 12 there and 13 here"):
+        runs.refuse_other(tmp_path / "run", config(steps=13))
     assert (tmp_path / "run" / runs.LOG).read_bytes() == before
 
 

@@ -83,9 +83,14 @@ def test_an_empty_memory_is_local_attention_alone(combine: str) -> None:
 
 
 def test_the_released_codes_empty_memory_takes_the_gates_share() -> None:
-    """With ``zeros`` the head is scaled by 1 - g while nothing is stored, as the released code does."""
-    local, zeros = build(combine="gate"), build(combine="gate", empty_memory="zeros")
-    assert not torch.allclose(local(tokens(), memories(local))[0], zeros(tokens(), memories(zeros))[0])
+    """With ``zeros`` a head whose memory is empty is scaled by 1 - g: one half, at first."""
+    model = build(combine="gate", layers=1, memory_layers=[1], empty_memory="zeros")
+    attention, x = model.blocks[0].attention, torch.randn(ROWS, SEGMENT, 64)
+    context = local_context(model.config, tokens(), None)
+    local, _, _ = attention(x, None, context, None, 4)
+    scaled, _, share = attention(x, None, context, memories(model)[0], 4)
+    torch.testing.assert_close(scaled, 0.5 * local)
+    assert share.tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("combine", ["gate", "joint"])
@@ -110,24 +115,45 @@ def test_forward_only_reads() -> None:
     torch.testing.assert_close(first, again, rtol=0, atol=0)
 
 
-def test_a_segment_never_finds_itself() -> None:
-    """What the step stored is found by the next segment, and carries no gradient back."""
+def test_a_segment_never_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second segment finds entries of the first only; what is stored carries no gradient back."""
     model = build()
     stores, cache = memories(model), Cache(model.config, ROWS)
-    _, new = model(tokens(), stores, cache)
-    assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in new.layers)
-    remember(model, stores, cache, new)
-    assert stores[0].lengths.tolist() == [SEGMENT, SEGMENT]
+    found: list[Tensor] = []
+    search = stores[0].search
+    monkeypatch.setattr(stores[0], "search", lambda q, k: found.append((r := search(q, k)).positions) or r)
+    for segment in tokens(2).split(SEGMENT, dim=1):
+        _, new = model(segment, stores, cache)
+        assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in new.layers)
+        remember(model, stores, cache, new)
+    first, second = found
+    assert (first == -1).all()
+    assert second.min() >= 0
+    assert second.max() == SEGMENT - 1
+    assert stores[0].lengths.tolist() == [2 * SEGMENT] * ROWS
 
 
 @pytest.mark.parametrize("include_self", [True, False])
-def test_no_token_sees_the_future(include_self: bool) -> None:
-    model = build(include_self=include_self, cache=4)
-    read = tokens()
-    changed = read.clone()
-    changed[:, 5:] = (changed[:, 5:] + 1) % VOCABULARY
-    cache = Cache(model.config, ROWS)
-    torch.testing.assert_close(model(read, [], cache)[0][:, :5], model(changed, [], cache)[0][:, :5])
+@pytest.mark.parametrize("combine", ["gate", "joint"])
+def test_no_token_sees_the_future_or_another_row(include_self: bool, combine: str) -> None:
+    """Through three segments with memory and cache: a change moves no logit before it, and none of the other row."""
+    model = build(include_self=include_self, combine=combine, cache=4, memory_layers=[1, 2])
+
+    def read(text: Tensor) -> Tensor:
+        stores, cache = memories(model), Cache(model.config, ROWS)
+        logits = []
+        for segment in text.split(SEGMENT, dim=1):
+            part, new = model(segment, stores, cache)
+            remember(model, stores, cache, new)
+            logits.append(part)
+        return torch.cat(logits, dim=1)
+
+    text, changed = tokens(3), tokens(3)
+    changed[0, 13:] = (changed[0, 13:] + 1) % VOCABULARY
+    before, after = read(text), read(changed)
+    torch.testing.assert_close(after[0, :13], before[0, :13], rtol=0, atol=0)
+    torch.testing.assert_close(after[1], before[1], rtol=0, atol=0)
+    assert not torch.allclose(after[0, 13:], before[0, 13:])
 
 
 def test_a_cache_joins_segments_into_one_window() -> None:
@@ -149,6 +175,14 @@ def test_every_token_sees_a_window_as_long_as_the_cache() -> None:
     assert local_context(config, tokens(), cache).visible.sum(-1)[0, 0].tolist() == list(range(1, SEGMENT + 1))
     cache.filled += SEGMENT
     assert local_context(config, tokens(), cache).visible.sum(-1)[0, 0].tolist() == [SEGMENT] * SEGMENT
+
+
+def test_a_short_cache_hides_nothing_of_the_segment() -> None:
+    config = build(cache=2).config
+    cache = Cache(config, ROWS)
+    cache.filled += 2
+    seen = local_context(config, tokens(), cache).visible.sum(-1)[0, 0].tolist()
+    assert seen == [3, 4, 5, 6, 7, 8, 8, 8]
 
 
 def test_a_reset_row_forgets_its_cache_and_no_other_does() -> None:
@@ -176,13 +210,21 @@ def test_smearing_reaches_across_segments() -> None:
 
 
 def test_grouped_queries_share_a_memory_head() -> None:
-    model = build(kv_heads=1)
-    stores, cache = memories(model), Cache(model.config, ROWS)
-    _, new = model(tokens(), stores, cache)
-    assert new.layers[1].keys.shape == (ROWS, 1, SEGMENT, 32)
-    remember(model, stores, cache, new)
-    _, again = model(tokens(), stores, cache)
-    assert again.memory_share.shape == (1, 2)
+    """One key/value head for both query heads is the model whose two heads have equal keys and values."""
+    grouped, plain = build(kv_heads=1), build(kv_heads=2)
+    weights = grouped.state_dict()
+    for i in range(2):
+        for name in ("key", "value"):
+            shared = weights[f"blocks.{i}.attention.{name}.weight"]
+            weights[f"blocks.{i}.attention.{name}.weight"] = torch.cat([shared, shared])
+        weights[f"blocks.{i}.attention.smear"] = weights[f"blocks.{i}.attention.smear"].repeat(2)
+    plain.load_state_dict(weights)
+    outputs = []
+    for model in (grouped, plain):
+        stores, cache = memories(model), Cache(model.config, ROWS)
+        remember(model, stores, cache, model(tokens(), stores, cache)[1])
+        outputs.append(model(tokens(2)[:, SEGMENT:], stores, cache)[0])
+    torch.testing.assert_close(*outputs)
 
 
 def test_the_gate_is_one_half_at_first() -> None:
@@ -210,6 +252,9 @@ def test_wrong_numbers_of_memories_are_refused() -> None:
         ({"memory_layers": [3]}, "should lie within 1 to layers"),
         ({"memory_layers": [2, 2]}, "names a layer twice"),
         ({"kv_heads": 3}, "should be a multiple of kv_heads"),
+        ({"heads": 0}, "greater than 0"),
+        ({"relative_distance": 16}, "should exceed half of relative_buckets"),
+        ({"relative_buckets": 1}, "should exceed half of relative_buckets"),
     ],
 )
 def test_impossible_shapes_are_refused(wrong: dict[str, object], message: str) -> None:

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from pydantic import PositiveInt
 from torch import Tensor
 
-from memstack import IndexedMemory
+from memstack import IndexedMemory, MemoryShape
 
 BUCKET = 16  # how many scores share a maximum; 8 and 32 are slower at 4k and at 65k entries
 
@@ -17,7 +17,7 @@ class ExactMemory(IndexedMemory):
         block: PositiveInt | None = None
         """Scores held at once; by default 1M on a CPU (4 MB, about a core's cache) and 256M elsewhere."""
 
-    def __init__(self, shape, options: Options | None = None) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         super().__init__(shape, options)
         self.block = options.block or (1 << 20 if self.device.type == "cpu" else 1 << 28)

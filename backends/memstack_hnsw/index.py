@@ -95,14 +95,18 @@ class HNSWMemory(IndexedMemory):
 
 
 def _nearest(graph: Any, queries: np.ndarray[Any, Any], k: int) -> np.ndarray[Any, Any]:
-    """The slots of up to k nearest keys. hnswlib raises where its graph cannot reach k: then fewer are asked."""
+    """The slots of up to k nearest keys. hnswlib raises where its graph cannot reach k: then it looks further."""
+    count = graph.get_current_count()
     while k:
         try:
             return graph.knn_query(queries, k=k, num_threads=1)[0].astype(np.int64)
         except RuntimeError as error:
             if "ef or M is too small" not in str(error):
                 raise
-            k //= 2
+        if graph.ef < count:
+            graph.set_ef(min(2 * graph.ef, count))
+        else:
+            k //= 2  # the graph has come apart: fewer than k keys can be reached at all
     return np.empty((len(queries), 0), dtype=np.int64)
 
 

@@ -38,8 +38,8 @@ class Attention(nn.Module):
         self.key = nn.Linear(config.dim, narrow, bias=False)
         self.value = nn.Linear(config.dim, narrow, bias=False)
         self.out = nn.Linear(width, config.dim, bias=False)
-        # Kept as a logarithm: positive without a bound, and a step of Adam changes it by a fraction of itself.
-        self.log_scale = nn.Parameter(torch.full((config.heads,), math.log(config.scale_init)))
+        init = math.log(config.scale_init) if config.scale_form == "log" else config.scale_init
+        self.scale = nn.Parameter(torch.full((config.heads,), init))
         has_bias = config.memory_layer_positions or not uses_memory
         self.relative_bias = nn.Parameter(torch.zeros(config.heads, config.relative_buckets)) if has_bias else None
         self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smear_keys else None
@@ -79,7 +79,8 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
 
     def _scaled(self, scores: Float[Tensor, "B H T N"]) -> Tensor:
-        return scores.float() * self.log_scale.exp()[:, None, None]
+        scale = self.scale.exp() if self.config.scale_form == "log" else self.scale.abs()
+        return scores.float() * scale[:, None, None]
 
     def _smeared(self, raw_BGTD: Tensor, past: LayerEntries | None) -> Tensor:
         if self.smear is None:

@@ -28,6 +28,7 @@ def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any
         save_file(plain, aside, metadata)
         with aside.open("rb") as written:
             os.fsync(written.fileno())
+        aside.chmod(0o644)  # safetensors makes files that only their owner can read
         aside.replace(folder / FILE)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):
@@ -46,10 +47,10 @@ def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, A
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read, it is truncated or damaged ({error}); use another copy"
-        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is truncated or damaged ({error}); use another copy") from None
     described = metadata.get("progress", "")
     if metadata.get("digest") != digest(tensors, described):
         raise CheckpointError(f"{path} is damaged: its contents do not match their digest; use another copy")
@@ -63,5 +64,5 @@ def digest(tensors: Mapping[str, Tensor], progress: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+        total.update(tensor.flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()

@@ -1,5 +1,6 @@
 """The commands ``train``, ``eval``, ``export`` and ``demo``."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from memstack import ConfigError, MemstackError
 from memstack_models import runs
 from memstack_models.config import RunConfig
 from memstack_models.corpus import TokenizedCorpus, short_documents
@@ -36,17 +38,21 @@ def train_command(
     """Train, reporting loss, memory share, speed and time in the memory."""
     folder = out or Path("runs") / Path(recipe).stem
     run = runs.recipe(recipe, set_)
-    if resume and runs.is_begun(folder):
+    begun = resume and runs.is_begun(folder)
+    if begun:
         runs.refuse_other(folder, run)
-        tokenizer = load_tokenizer(folder)
     else:
-        tokenizer = tokenizer_for(run.data)
-        runs.create(folder, run, tokenizer)
+        runs.refuse_occupied(folder)
+    tokenizer = load_tokenizer(folder) if begun else tokenizer_for(run.data)
     trainer = create_trainer(run, folder, tokenizer)
-    if resume:
+    if begun:
         trainer.resume()
+    else:
+        # Only now: whatever is wrong with the input has shown by here, and has written nothing.
+        runs.create(folder, run, tokenizer)
+    say(f"{'resuming' if begun else 'starting'} at step {trainer.step} of {run.train.steps}: {folder}")
     train_with_progress(trainer)
-    OUT.print(f"trained to step {trainer.step}: {folder}")
+    say(f"trained to step {trainer.step}: {folder}")
 
 
 def eval_command(
@@ -56,11 +62,14 @@ def eval_command(
     json_: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
 ) -> None:
     """Report perplexity per token, bits per byte and perplexity by position, with and without the memory."""
+    if json_ is not None and json_.is_dir():
+        raise ConfigError(f"--json {json_} is a folder; name a file")
     folder = runs.find(checkpoint)
-    run = runs.read_config(folder, [*set_, *([f"data.corpus={data}"] if data else [])])
+    run = runs.read_config(folder, set_)
     device = pick_device(run.train.device)
     model, tokenizer = runs.load_model(folder, run, device)
-    corpus = tokenized(run.data.corpus, run.eval.split, tokenizer, run.eval.tokens)
+    source, limits = data or run.data.corpus, run.eval
+    corpus = tokenized(source, limits.split, tokenizer, limits.tokens, limits.documents)
     _notice(corpus, run)
     memory = f"{run.memory.backend}/{run.memory.capacity}"
     results: dict[str, Evaluation] = {}
@@ -84,7 +93,7 @@ def export_command(
     """Write weights in bfloat16, tokeniser, configuration and log to a new folder."""
     runs.export(run, folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    OUT.print(f"{folder}: {size / 1e6:.1f} MB")
+    say(f"{folder}: {size / 1e6:.1f} MB")
 
 
 def demo_command(
@@ -92,21 +101,24 @@ def demo_command(
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/demo"),
 ) -> None:
     """Evaluate the shipped checkpoint with several memories, train a tiny model, write a table, a picture and JSON."""
-    from memstack_models.demo import demo  # draws, and so needs matplotlib
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MemstackError("the demo draws with matplotlib: pip install 'memstack[plots]'")
+    from memstack_models.demo import demo
 
     demo(backend, out)
 
 
 def train_with_progress(trainer: Trainer, watch: Callable[[dict[str, Any]], None] = lambda entry: None) -> None:
-    """Train under a progress bar that shows each step's numbers; ``watch`` is told them too."""
-    with _progress("{task.fields[measured]}") as progress:
-        task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step, measured="")
+    """Train under a progress bar; each logged step is a line of numbers, also where there is no terminal for a bar.
+
+    ``watch`` is told what is logged, too.
+    """
+    with _progress() as progress:
+        task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step)
 
         def report(entry: dict[str, Any]) -> None:
-            if "loss" in entry:
-                progress.update(task, completed=entry["step"], measured=measured_text(entry))
-            else:
-                progress.console.print(validation_text(entry))
+            progress.update(task, completed=entry["step"])
+            say(measured_text(entry) if "loss" in entry else validation_text(entry))
             watch(entry)
 
         trainer.train(report)
@@ -133,11 +145,11 @@ def by_position_table(results: dict[str, Evaluation]) -> Table:
 
 
 def measured_text(entry: dict[str, Any]) -> str:
-    """One step's numbers for the progress bar."""
+    """One step's numbers as a line."""
     shares = [share for heads in entry["memory share"] for share in heads]
     memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
     times = f"search {entry['search ms']} ms, add {entry['add ms']} ms"
-    return f"loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}"
+    return f"step {entry['step']}: loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}"
 
 
 def validation_text(entry: dict[str, Any]) -> str:
@@ -145,8 +157,13 @@ def validation_text(entry: dict[str, Any]) -> str:
     text = f"step {entry['step']}: validation perplexity {entry['without']['perplexity']:.3f} without memory"
     if "with memory" not in entry:
         return text
-    on, off = entry["with memory"]["perplexity"], entry["without"]["perplexity"]
-    return f"{text}, {on:.3f} with it ({100 * (on / off - 1):+.1f} %)"
+    appears = "; the memory's gain appears" if entry["gain appears"] else ""
+    return f"{text}, {entry['with memory']['perplexity']:.3f} with it ({-100 * entry['gain']:+.1f} %){appears}"
+
+
+def say(text: str) -> None:
+    """Print a line as it is: brackets in a path are no markup, and a long line is not broken."""
+    OUT.print(text, markup=False, soft_wrap=True)
 
 
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
@@ -155,15 +172,17 @@ def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Traine
     _notice(corpus, run)
     held_out: list[torch.Tensor] = []
     if run.train.validate_every:
-        held_out = tokenized(run.data.corpus, "validation", tokenizer, run.train.validate_tokens).documents
+        held_out = tokenized(
+            run.data.corpus, "validation", tokenizer, run.train.validate_tokens, run.eval.documents
+        ).documents
     return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
 
 
 def _notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
     if notice := short_documents(corpus, run.train.segment):
-        OUT.print(f"note: {notice}")
+        say(f"note: {notice}")
 
 
-def _progress(*fields: str) -> Progress:
+def _progress() -> Progress:
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    return Progress(*columns, *(TextColumn(field) for field in fields), console=OUT)
+    return Progress(*columns, console=OUT)

@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from memstack.config import Frozen, MemoryConfig
 
+# The 1B and 8B presets' memory layer is the fourth from the top, as in the 200M model: the paper does not say.
 # The paper's form (arXiv 2203.08913, section 3; the released code where the text is silent): per-head gate starting at
 # one half, no position term in the memory layer, a query never attends to itself, a cache as long as the context.
 PAPER: dict[str, Any] = {
@@ -14,6 +15,7 @@ PAPER: dict[str, Any] = {
     "memory_layer_positions": False,
     "include_self": False,
     "cache": 512,
+    "scale_form": "abs",
     "scale_init": 1.0,
 }
 PRESETS: dict[str, dict[str, Any]] = {
@@ -50,6 +52,9 @@ class ModelConfig(Frozen):
     """Mix each key with its predecessor's by a learned weight per head, before normalisation."""
     empty_memory: Literal["local", "zeros"] = "local"
     """What the gate does in a row whose memory is empty: local attention alone, or the gate's share of zeros."""
+    scale_form: Literal["log", "abs"] = "log"
+    """What is learned of the attention scale: its logarithm, for Adam, whose step does not depend on the parameter's
+    size; or itself, as in the released code, for Adafactor, whose step is relative to it."""
     scale_init: PositiveFloat = 10.0
     """Initial attention scale: unit queries and keys give scores within [-1, 1], which 1.0 leaves nearly uniform."""
     memory_layer_positions: bool = True
@@ -57,17 +62,21 @@ class ModelConfig(Frozen):
     include_self: bool = True
     """Let a token attend to itself."""
     cache: NonNegativeInt = 0
-    """Tokens of the Transformer-XL cache, in every layer; 0 is off."""
+    """Tokens of the Transformer-XL cache, in every layer; 0 is off. The window is as long as the cache, and never
+    shorter than the segment. What is cached is in the memory as well, as in the released code, and counts in both."""
     relative_buckets: PositiveInt = 32
     relative_distance: PositiveInt = 128
     dropout: NonNegativeFloat = 0.0
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, given: dict[str, Any]) -> dict[str, Any]:
-        filled = PRESETS.get(given.get("preset") or "", {}) | given
-        if "heads" in filled and "dim" in filled:
-            filled = {"kv_heads": filled["heads"], "head_dim": filled["dim"] // filled["heads"]} | filled
+    def _fill_in(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        filled = PRESETS.get(str(given.get("preset")), {}) | given
+        heads, dim = filled.get("heads"), filled.get("dim")
+        if isinstance(heads, int) and isinstance(dim, int) and 1 <= heads <= dim:
+            filled = {"kv_heads": heads, "head_dim": dim // heads} | filled
         return filled
 
     @model_validator(mode="after")
@@ -78,6 +87,11 @@ class ModelConfig(Frozen):
             raise ValueError(f"memory_layers {self.memory_layers} should lie within 1 to layers ({self.layers})")
         if len(set(self.memory_layers)) < len(self.memory_layers):
             raise ValueError(f"memory_layers {self.memory_layers} names a layer twice")
+        if self.relative_buckets < 2 or self.relative_distance <= self.relative_buckets // 2:
+            raise ValueError(
+                f"relative_distance ({self.relative_distance}) should exceed half of relative_buckets "
+                f"({self.relative_buckets}, at least 2), for that many are exact"
+            )
         return self
 
 
@@ -125,6 +139,8 @@ class TrainConfig(Frozen):
     def _check(self) -> "TrainConfig":
         if self.rows % self.accumulation:
             raise ValueError(f"rows ({self.rows}) should be a multiple of accumulation ({self.accumulation})")
+        if self.optimizer == "adafactor" and (self.schedule != "rsqrt" or self.learning_rate > 1.0):
+            raise ValueError("adafactor steps by at most 1/sqrt(step): use schedule rsqrt and learning_rate up to 1")
         return self
 
 
@@ -133,10 +149,10 @@ class EvalConfig(Frozen):
 
     split: Literal["train", "validation", "test"] = "test"
     rows: PositiveInt = 8
-    documents: PositiveInt | None = None
-    """How many of the split's longest documents are read; all by default."""
-    tokens: PositiveInt | None = 65536
-    """Tokens read of each document."""
+    documents: NonNegativeInt = 0
+    """How many of the split's longest documents are read; 0 is all."""
+    tokens: NonNegativeInt = 65536
+    """Tokens read of each document; 0 is all."""
 
 
 class RunConfig(Frozen):

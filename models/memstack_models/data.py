@@ -11,7 +11,6 @@ from memstack_models.config import DataConfig, RunConfig
 from memstack_models.corpus import TokenizedCorpus, tokenize
 from memstack_models.documents import Split, load_documents
 from memstack_models.errors import CorpusError
-from memstack_models.evaluation import longest
 from memstack_models.reader import Reader
 from memstack_models.stream import Stream, create_memories
 from memstack_models.tokenizer import Tokenizer, train_tokenizer
@@ -22,9 +21,15 @@ def tokenizer_for(data: DataConfig) -> Tokenizer:
     return train_tokenizer(data.tokenizer, data.vocab_size, load_documents(data.corpus, "train"))
 
 
-def tokenized(corpus: str, split: Split, tokenizer: Tokenizer, limit: int | None = None) -> TokenizedCorpus:
-    """The documents of a split as tokens, each begun by the document token; at most ``limit`` tokens of each."""
-    return tokenize(load_documents(corpus, split), tokenizer, limit)
+def tokenized(corpus: str, split: Split, tokenizer: Tokenizer, limit: int = 0, longest: int = 0) -> TokenizedCorpus:
+    """The documents of a split as tokens, each begun by the document token.
+
+    At most ``limit`` tokens of each, and only the ``longest`` so many documents; 0 is all.
+    """
+    documents = load_documents(corpus, split)
+    if longest:
+        documents = sorted(documents, key=lambda document: -len(document.text))[:longest]
+    return tokenize(documents, tokenizer, limit or None)
 
 
 def training_streams(run: RunConfig, documents: Sequence[Tensor], device: torch.device) -> list[Stream]:
@@ -40,9 +45,8 @@ def evaluation_stream(
     run: RunConfig, documents: Sequence[Tensor], device: torch.device, memory: MemoryConfig | None
 ) -> Stream:
     """A stream that reads each document once with new memories; ``memory`` None evaluates with the memory off."""
-    chosen = longest(documents, run.eval.documents)
-    rows = min(run.eval.rows, len(chosen))
-    return _stream(run, memory, Reader(chosen, rows, run.train.segment, once=True), rows, device)
+    rows = min(run.eval.rows, len(documents))
+    return _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), rows, device)
 
 
 def _stream(run: RunConfig, memory: MemoryConfig | None, reader: Reader, rows: int, device: torch.device) -> Stream:

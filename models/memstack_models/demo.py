@@ -14,7 +14,7 @@ from memstack import create_memory
 from memstack.probes import RecallProbe
 from memstack.registry import registry
 from memstack_models import runs
-from memstack_models.commands import create_trainer, evaluate_with_progress, train_with_progress
+from memstack_models.commands import create_trainer, evaluate_with_progress, say, train_with_progress
 from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
 from memstack_models.evaluation import BUCKETS, Evaluation
 from memstack_models.training import pick_device
@@ -30,6 +30,8 @@ COMPARED_SEARCHES = 8  # every how many searches of an approximate backend are c
 
 def demo(backend: str, folder: Path) -> None:
     """Run the demo into ``folder``: report.json, report.png and the table on the terminal."""
+    for name in (backend, *(memory.partition("/")[0] for memory in MEMORIES)):
+        registry().backend_class(name)  # what is not installed should be said now, not after minutes
     folder.mkdir(parents=True, exist_ok=True)
     tiny = train_tiny(backend)
     checkpoint = runs.find(CHECKPOINT)
@@ -48,8 +50,8 @@ def demo(backend: str, folder: Path) -> None:
     draw(results, folder / "report.png")
     OUT.print(table(results, recalls))
     first, last = tiny["losses"][0], tiny["losses"][-1]
-    OUT.print(f"a tiny model, {len(tiny['losses'])} steps with {backend}: loss {first:.2f} -> {last:.2f}")
-    OUT.print(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
+    say(f"a tiny model, {tiny['steps']} steps with {backend}: loss {first:.2f} -> {last:.2f}")
+    say(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
 
 
 def evaluate_shipped(checkpoint: Path, memory: str | None, recalls: dict[str, float] | None = None) -> Evaluation:
@@ -58,7 +60,8 @@ def evaluate_shipped(checkpoint: Path, memory: str | None, recalls: dict[str, fl
     run = runs.read_config(checkpoint, [*READ, f"memory.backend={name}", f"memory.capacity={capacity}"])
     device = pick_device(run.train.device)
     model, tokenizer = runs.load_model(checkpoint, run, device)
-    documents = tokenized(run.data.corpus, run.eval.split, tokenizer, run.eval.tokens).documents
+    limits = run.eval
+    documents = tokenized(run.data.corpus, limits.split, tokenizer, limits.tokens, limits.documents).documents
     stream = evaluation_stream(run, documents, device, run.memory if memory else None)
     probes: list[RecallProbe] = []
     if not registry().spec(name).exact:
@@ -79,7 +82,7 @@ def train_tiny(backend: str) -> dict[str, Any]:
         runs.create(Path(folder), run, tokenizer)
         trainer = create_trainer(run, Path(folder), tokenizer)
         train_with_progress(trainer, lambda entry: losses.append(entry["loss"]))
-    return {"backend": backend, "losses": losses}
+    return {"backend": backend, "steps": run.train.steps, "losses": losses}
 
 
 def table(results: dict[str, Evaluation], recalls: dict[str, float]) -> Table:

@@ -11,5 +11,9 @@ class CheckpointError(MemstackError, ValueError):
     """A checkpoint, or a part of one, is missing, damaged or of another shape."""
 
 
+class DivergedError(MemstackError, ArithmeticError):
+    """Training produced a loss or a gradient that is not a number."""
+
+
 class RunFolderError(MemstackError, ValueError):
     """A run folder holds something else than what was asked of it."""

@@ -1,6 +1,6 @@
 """Perplexity of held-out documents, by position in the document, with whatever memory the configuration names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +95,3 @@ def _count(result: Evaluation, segment: Segment, logits: Tensor, token_bytes: Te
     positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1])
     result.add(positions[read], nats.cpu().view_as(read)[read], token_bytes[segment.targets[read]])
     return int(read.sum())
-
-
-def longest(documents: Sequence[Tensor], count: int | None) -> list[Tensor]:
-    """The ``count`` longest documents, longest first."""
-    return sorted(documents, key=len, reverse=True)[:count]

@@ -34,7 +34,7 @@ def split_of(name: str) -> str:
 
 
 def family(name: str) -> str:
-    """Code and its tests share a family, so that held-out code is not trained on through its tests.
+    """Code and the tests named after it share a family, so that held-out code is not trained on through them.
 
     ``asyncio`` and ``test.test_asyncio``, ``urllib`` and ``test.test_urllib2``, ``pickle`` and ``test.pickletester``,
     ``_pydecimal`` and ``test.test_decimal``: the first letters, less what a name of the other kind would add.

@@ -1,5 +1,6 @@
 """The training step: forward reads, the step writes (design notes, section 5). A killed run resumes to the bit."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from memstack import ConfigError
 from memstack.probes import TimedMemory
 from memstack_models import checkpoint, runs
 from memstack_models.config import RunConfig
 from memstack_models.data import evaluation_stream, training_streams
-from memstack_models.errors import CheckpointError
+from memstack_models.errors import CheckpointError, DivergedError
 from memstack_models.evaluation import evaluate
 from memstack_models.optimizers import (
     create_optimizer,
@@ -28,6 +30,8 @@ from memstack_models.stream import Stream, below
 from memstack_models.transformer import New, Transformer
 
 Report = Callable[[dict[str, Any]], None]
+GAIN = 0.01
+"""The part of the perplexity that the memory must save for its gain to have appeared."""
 
 
 class Trainer:
@@ -62,8 +66,11 @@ class Trainer:
         while self.step < config.steps:
             entry = self.advance()
             if self.step % config.log_every == 0 or self.step == config.steps:
+                # Reading the shares waits for the device, so only what is logged is read.
+                shares = entry["memory share"].tolist()
+                entry["memory share"] = [[round(share, 4) for share in heads] for heads in shares]
                 runs.append_log(self.folder, entry)
-            report(entry)
+                report(entry)
             if config.validate_every and self.step % config.validate_every == 0:
                 runs.append_log(self.folder, validated := self.validate())
                 report(validated)
@@ -78,22 +85,34 @@ class Trainer:
         segments = [stream.next() for stream in self.streams]
         tokens = sum(int((segment.targets != IGNORED).sum()) for segment in segments)
         parts = [self._backward(*part, tokens) for part in zip(self.streams, segments, strict=True)]
-        clip_grad_norm_(self.model.parameters(), self.run.train.clip, error_if_nonfinite=True)
+        norm = clip_grad_norm_(self.model.parameters(), self.run.train.clip)
+        loss = sum(loss for loss, _ in parts)
+        if not math.isfinite(loss) or not bool(norm.isfinite()):
+            raise DivergedError(
+                f"training diverged at step {self.step + 1} (loss {loss}): lower train.learning_rate or train.clip; "
+                f"the last checkpoint in {self.folder} is from before"
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for stream, (_, new) in zip(self.streams, parts, strict=True):
             stream.remember(new)
         self.step += 1
-        loss = sum(loss for loss, _ in parts)
         return {"step": self.step, "loss": loss, "rate": rate} | self._measured(parts[0][1], tokens, start)
 
     def validate(self) -> dict[str, Any]:
-        """Perplexity of the validation documents with the memory and with it switched off."""
+        """Perplexity of the validation documents with the memory and with it switched off, and what the memory gains.
+
+        The first validation in which it gains ``GAIN`` or more is marked.
+        """
         entry: dict[str, Any] = {"step": self.step}
         for name, memory in {"with memory": self.run.memory, "without": None}.items():
             if memory is None or self.run.model.memory_layers:
                 stream = evaluation_stream(self.run, self.validation, self.device, memory)
                 entry[name] = evaluate(self.model, stream, self.token_bytes).summary()
+        if "with memory" in entry:
+            entry["gain"] = 1 - entry["with memory"]["perplexity"] / entry["without"]["perplexity"]
+            before = any(logged.get("gain appears") for logged in runs.read_log(self.folder))
+            entry["gain appears"] = not before and entry["gain"] >= GAIN
         return entry
 
     def save(self) -> None:
@@ -107,7 +126,11 @@ class Trainer:
         checkpoint.save(self.folder, tensors, {"step": self.step})
 
     def resume(self) -> None:
-        """Continue from the folder's checkpoint; a run killed before its first one starts again."""
+        """Continue from the folder's checkpoint; a run killed before its first one starts again.
+
+        The losses that follow are those of an uninterrupted run: to the bit on a CPU if the memory's search is exact.
+        An approximate index is built again from the same data and may find other neighbours.
+        """
         if not (self.folder / checkpoint.FILE).exists():
             return
         state, progress = checkpoint.load(self.folder)
@@ -137,15 +160,19 @@ class Trainer:
         spent = [memory.take() for memory in self.timed]
         return {
             "tokens/s": round(tokens / seconds),
-            "memory share": [[round(share, 4) for share in heads] for heads in new.memory_share.tolist()],
+            "memory share": new.memory_share,
             "search ms": round(1e3 * sum(s["search"] for s in spent), 1),
             "add ms": round(1e3 * sum(s["add"] for s in spent), 1),
         }
 
 
 def pick_device(name: str) -> torch.device:
-    """The named device; ``auto`` is an accelerator if there is one, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return found if found is not None else torch.device("cpu")
+    """The named device; ``auto`` is an accelerator if there is one, else the CPU. ConfigError if it cannot be used."""
+    if name == "auto":
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return found if found is not None else torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"train.device {name!r} cannot be used here: {reason}; auto takes what there is") from None

@@ -91,13 +91,13 @@ class Transformer(nn.Module):
 
 
 def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> LocalContext:
-    """Who sees whom: a causal window as long as the cache (the whole segment without one) within the document."""
+    """Who sees whom: a causal window within the document, as long as the cache but never shorter than the segment."""
     segment = tokens.shape[1]
     cached = cache.length if cache is not None else 0
     query = torch.arange(segment, device=tokens.device)[:, None]
     distance = query + cached - torch.arange(cached + segment, device=tokens.device)
     nearest = 0 if config.include_self else 1
-    visible = (distance >= nearest) & (distance < nearest + (cached or segment))
+    visible = (distance >= nearest) & (distance < nearest + max(cached, segment))
     visible = visible.expand(1, 1, -1, -1)
     if cache is not None and cached:
         place = torch.arange(cached + segment, device=tokens.device)
