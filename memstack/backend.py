@@ -39,8 +39,8 @@ class BackendSpec:
 
     @property
     def pip_line(self) -> str:
-        """The command that installs what the backend needs."""
-        return f"pip install '{self.install or ' '.join(self.requires)}'"
+        """The command that installs what is missing."""
+        return f"pip install '{self.install or ' '.join(self.missing())}'"
 
     def missing(self) -> tuple[str, ...]:
         """Return the required libraries that are not installed."""

@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_is_one_line(memstack: Run, corpus: Path, damage: s
 
 def test_a_missing_librarys_pip_line_is_printed_whole(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra's name stands in brackets, which a formatter of text might take for its own."""
-    monkeypatch.setattr("memstack.backend.BackendSpec.missing", lambda self: self.requires)
+    monkeypatch.setattr("memstack.BackendSpec.missing", lambda self: self.requires)
     _, out, _ = memstack("backends")
     assert "to install: pip install 'memstack[hnsw]'" in out
 

@@ -22,8 +22,8 @@ from memstack_models.training import pick_device
 OUT = Console(highlight=False)
 CHECKPOINT = "stdlib-small"
 BEYOND_4K = BUCKETS.index("4k-16k")
-MEMORIES = ("exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
-READ = ["eval.documents=4", "eval.tokens=32768", "eval.rows=4"]
+MEMORIES = ("exact/256", "exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
+READ = ["eval.documents=4", "eval.tokens=24576", "eval.rows=4"]
 TINY = ["train.steps=60"]
 COMPARED_SEARCHES = 8  # every how many searches of an approximate backend are compared with exact ones
 
