@@ -43,6 +43,7 @@ def demo(backend: str, folder: Path) -> None:
         "perplexity": {name: result.perplexity() for name, result in results.items()},
         "recall": recalls,
         "beyond 4k": {name: result.perplexity(BEYOND_4K) for name, result in results.items()},
+        "bits per byte": {name: result.bits_per_byte for name, result in results.items()},
         "by position": {name: result.by_position() for name, result in results.items()},
         "tiny": tiny,
     }
