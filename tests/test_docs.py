@@ -13,7 +13,7 @@ from memstack.registry import Registry, registry
 from memstack.testing import check_memory
 
 ROOT = Path(__file__).parents[1]
-READMES = sorted(path for path in ROOT.glob("**/README.md") if ".venv" not in path.parts)
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/README.md"))]
 
 
 def python_blocks(path: Path) -> list[str]:
