@@ -253,7 +253,7 @@ def test_a_run_killed_at_arbitrary_points_has_the_uninterrupted_losses(tmp_path:
     settings = {
         "data.corpus": corpus,
         "data.tokenizer": "bytes",
-        "train.steps": 60,
+        "train.steps": 120,
         "train.segment": 32,
         "train.checkpoint_every": 3,
         "train.log_every": 1,
