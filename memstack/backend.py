@@ -5,13 +5,11 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from memstack.config import Frozen
 
 
-class BackendOptions(BaseModel):
+class BackendOptions(Frozen):
     """Base of a backend's nested ``Options``: frozen, and every key it does not name is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from memstack.bags import inner_products
 from memstack.entries import StoredEntries
 from memstack.errors import NonFiniteError, ShapeError, StaleResultError, StateError
 from memstack.memory import Memory, MemoryShape, SearchResult
-from memstack.validation import expect
+from memstack.validation import expect, usable_device
 
 
 class IndexedMemory(Memory):
@@ -35,11 +35,7 @@ class IndexedMemory(Memory):
         @field_validator("device")
         @classmethod
         def _usable(cls, device: str) -> str:
-            try:
-                torch.empty(0, device=device)
-            except (RuntimeError, AssertionError) as error:
-                reason = str(error).partition("\n")[0]
-                raise ValueError(f"device {device!r} cannot be used here: {reason}") from None
+            usable_device(device)
             return device
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:

@@ -4,6 +4,7 @@ import types
 import typing
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
@@ -21,6 +22,15 @@ def expect(name: str, tensor: Tensor, **axes: int | None) -> None:
         raise ShapeError(f"{name} should be ({described}), got {tuple(tensor.shape)}")
     if not tensor.is_floating_point():
         raise ShapeError(f"{name} should be floating point, got {tensor.dtype}; convert with .float()")
+
+
+def usable_device(name: str) -> torch.device:
+    """Return the device of that name; ValueError, in one line, if nothing can be put on it here."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {name!r} cannot be used here: {reason}") from None
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:

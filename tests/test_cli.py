@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import shared_data
 from memstack_models import checkpoint, runs
+from small_corpus import write_corpus
 
 from memstack import cli
 from memstack.testing import check
@@ -35,13 +36,7 @@ def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    folder = tmp_path / "corpus"
-    for split in ("train", "validation", "test"):
-        (folder / split).mkdir(parents=True)
-        for i in range(3):
-            text = f"{split} {i} " + " ".join(str(j * j % (5 + i)) for j in range(300))
-            (folder / split / f"{i}.txt").write_text(text, encoding="utf-8")
-    return folder
+    return write_corpus(tmp_path / "corpus", documents=3, words=300)
 
 
 def settings(*pairs: str) -> list[str]:

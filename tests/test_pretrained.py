@@ -5,7 +5,7 @@ import torch
 from memstack_models import runs
 from memstack_models.checkpoint import FILE
 from memstack_models.data import evaluation_stream, tokenized
-from memstack_models.evaluation import BUCKETS, evaluate
+from memstack_models.evaluation import BEYOND_4K, evaluate
 
 SHIPPED = runs.find("stdlib-small")
 
@@ -35,9 +35,8 @@ def test_its_memory_lowers_perplexity(
     run = runs.read_config(SHIPPED, ["eval.documents=2", "eval.tokens=6144", "memory.capacity=8192"])
     model, tokenizer = runs.load_model(SHIPPED, run, torch.device("cpu"))
     documents = tokenized("python-stdlib", "test", tokenizer, run.eval.tokens, run.eval.documents).documents
-    beyond = BUCKETS.index("4k-16k")
     off, on = (
         evaluate(model, evaluation_stream(run, documents, torch.device("cpu"), memory), tokenizer.token_bytes)
         for memory in (None, run.memory)
     )
-    assert on.perplexity(beyond) < 0.9 * off.perplexity(beyond)
+    assert on.perplexity(BEYOND_4K) < 0.9 * off.perplexity(BEYOND_4K)

@@ -35,11 +35,7 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
     run = trainer.run
     stream = evaluation_stream(run, documents, torch.device("cpu"), run.memory if with_memory else None)
     right = asked = 0
-    while True:
-        try:
-            segment = stream.next()
-        except StopIteration:
-            return right / asked
+    for segment in stream:
         with torch.no_grad():
             logits, new = trainer.model(segment.tokens, stream.memories, stream.cache)
         stream.remember(new)
@@ -47,6 +43,7 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
         values = (segment.targets >= VALUES) & (place > DEFINITIONS)
         right += int((logits.argmax(-1) == segment.targets)[values].sum())
         asked += int(values.sum())
+    return right / asked
 
 
 @pytest.mark.parametrize("combine", ["joint", "gate"])

@@ -18,6 +18,7 @@ from memstack_models.optimizers import learning_rate
 from memstack_models.tokenizer import ByteTokenizer
 from memstack_models.training import Trainer
 from pydantic import ValidationError
+from small_corpus import write_corpus
 
 from memstack.config import MemoryConfig
 
@@ -244,14 +245,8 @@ def test_the_cosine_ends_at_a_tenth() -> None:
 
 def test_a_run_killed_at_arbitrary_points_has_the_uninterrupted_losses(tmp_path: Path) -> None:
     """SIGKILL, wherever it falls: before the first checkpoint, within a step, within a write. Then --resume."""
-    corpus = tmp_path / "corpus"
-    for split in ("train", "validation", "test"):
-        (corpus / split).mkdir(parents=True)
-        for i in range(5):
-            text = f"{split} {i}: " + " ".join(str(j * j % (7 + i)) for j in range(400))
-            (corpus / split / f"{i}.txt").write_text(text, encoding="utf-8")
     settings = {
-        "data.corpus": corpus,
+        "data.corpus": write_corpus(tmp_path / "corpus", documents=5, words=400),
         "data.tokenizer": "bytes",
         "train.steps": 120,
         "train.segment": 32,

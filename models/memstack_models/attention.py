@@ -12,11 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from memstack import Memory, SearchResult
+from memstack import MISSING_SCORE, Memory, SearchResult
 from memstack_models.cache import LayerEntries
 from memstack_models.config import ModelConfig
-
-MASKED = -1e30  # finite, so that a fully masked row has finite gradients
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Attention(nn.Module):
         scores = (q_BGRTD @ k_BGSD[:, :, None].mT).flatten(1, 2)
         if self.relative_bias is not None:
             scores = scores + self.relative_bias[:, context.bucket]
-        return self._scaled(scores).masked_fill(~context.visible, MASKED)
+        return self._scaled(scores).masked_fill(~context.visible, MISSING_SCORE)
 
     def _joint(
         self, q_BHTD: Tensor, v_BGSD: Tensor, local_BHTS: Tensor, context: LocalContext, found: SearchResult

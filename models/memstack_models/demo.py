@@ -7,21 +7,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib.pyplot as plt
-from rich.console import Console
 from rich.table import Table
 
 from memstack import create_memory
 from memstack.probes import RecallProbe
 from memstack.registry import registry
 from memstack_models import runs
-from memstack_models.commands import create_trainer, evaluate_with_progress, say, train_with_progress
+from memstack_models.commands import OUT, create_trainer, evaluate_with_progress, say, train_with_progress
 from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
-from memstack_models.evaluation import BUCKETS, Evaluation
+from memstack_models.evaluation import BEYOND_4K, Evaluation
 from memstack_models.training import pick_device
 
-OUT = Console(highlight=False)
 CHECKPOINT = "stdlib-small"
-BEYOND_4K = BUCKETS.index("4k-16k")
 MEMORIES = ("exact/256", "exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
 READ = ["eval.documents=4", "eval.tokens=24576", "eval.rows=4"]
 TINY = ["train.steps=60"]

@@ -15,6 +15,7 @@ from memstack_models.transformer import Transformer
 
 EDGES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
 BUCKETS = ("0-1k", "1k-4k", "4k-16k", "16k-64k", "64k-256k", "256k+")
+BEYOND_4K = BUCKETS.index("4k-16k")
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Evaluation:
         """Everything as plain numbers."""
         return {
             "perplexity": self.perplexity(),
-            "perplexity beyond 4k": self.perplexity(BUCKETS.index("4k-16k")) if int(self.tokens[2:].sum()) else None,
+            "perplexity beyond 4k": self.perplexity(BEYOND_4K) if int(self.tokens[BEYOND_4K:].sum()) else None,
             "bits per byte": self.bits_per_byte,
             "tokens": int(self.tokens.sum()),
             "by position": self.by_position(),
@@ -73,20 +74,13 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        while (segment := _next_or_none(stream)) is not None:
+        for segment in stream:
             logits, new = model(segment.tokens.to(device), stream.memories, stream.cache)
             stream.remember(new)
             advance(_count(result, segment, logits, token_bytes))
     finally:
         model.train(was_training)
     return result
-
-
-def _next_or_none(stream: Stream) -> Segment | None:
-    try:
-        return stream.next()
-    except StopIteration:
-        return None
 
 
 def _count(result: Evaluation, segment: Segment, logits: Tensor, token_bytes: Tensor) -> int:

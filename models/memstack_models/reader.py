@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -78,12 +79,12 @@ class Reader:
             "document": torch.tensor(self._reading),
             "position": torch.tensor(self._position),
             "queue": torch.tensor([self._epoch, self._taken]),
-            "made_for": self._made_for(),
+            "made_for": self._made_for,
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue with just the segments that would have followed; CheckpointError if made for other documents."""
-        if not torch.equal(state["made_for"].cpu(), self._made_for()):
+        if not torch.equal(state["made_for"].cpu(), self._made_for):
             raise CheckpointError("the saved reader read other documents, or rows: the corpus has changed since then")
         self._reading, self._position = state["document"].tolist(), state["position"].tolist()
         self._epoch, self._taken = state["queue"].tolist()
@@ -123,6 +124,7 @@ class Reader:
             tokens[: len(read) - 1], targets[: len(read) - 1] = read[:-1], read[1:]
         return tokens, targets
 
+    @cached_property
     def _made_for(self) -> Tensor:
         """Rows, segment, and a checksum of the documents."""
         check = 0

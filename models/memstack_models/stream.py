@@ -24,7 +24,10 @@ class Stream:
     cache: Cache
     memory_layers: tuple[int, ...]
 
-    def next(self) -> Segment:
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Segment:
         """Read a segment; rows that start a document forget the one before."""
         segment = next(self.reader)
         for memory in self.memories:

@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from memstack import ConfigError
 from memstack.probes import TimedMemory
+from memstack.validation import usable_device
 from memstack_models import checkpoint, runs
 from memstack_models.config import RunConfig
 from memstack_models.data import evaluation_stream, training_streams
@@ -82,7 +83,7 @@ class Trainer:
         start = time.perf_counter()
         rate = learning_rate(self.run.train, self.step)
         set_learning_rate(self.optimizer, rate)
-        segments = [stream.next() for stream in self.streams]
+        segments = [next(stream) for stream in self.streams]
         tokens = sum(int((segment.targets != IGNORED).sum()) for segment in segments)
         parts = [self._backward(*part, tokens) for part in zip(self.streams, segments, strict=True)]
         norm = clip_grad_norm_(self.model.parameters(), self.run.train.clip)
@@ -172,7 +173,6 @@ def pick_device(name: str) -> torch.device:
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return found if found is not None else torch.device("cpu")
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"train.device {name!r} cannot be used here: {reason}; auto takes what there is") from None
+        return usable_device(name)
+    except ValueError as error:
+        raise ConfigError(f"train.{error}; auto takes what there is") from None
