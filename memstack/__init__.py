@@ -19,6 +19,7 @@ from memstack.hookspecs import hookimpl
 from memstack.indexed import IndexedMemory
 from memstack.memory import MISSING_SCORE, Memory, MemoryShape, SearchResult
 from memstack.registry import backends, create_memory
+from memstack.tiered import SearchIndex, TieredMemory
 
 __all__ = [
     "MISSING_SCORE",
@@ -37,10 +38,12 @@ __all__ = [
     "MemstackError",
     "NonFiniteError",
     "OptionsError",
+    "SearchIndex",
     "SearchResult",
     "ShapeError",
     "StaleResultError",
     "StateError",
+    "TieredMemory",
     "UnknownBackendError",
     "backends",
     "create_memory",

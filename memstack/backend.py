@@ -1,8 +1,12 @@
 """What a backend says about itself: a record that can be listed without importing anything, and its options."""
 
+import functools
 import importlib
-import importlib.util
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
 from typing import Any
 
 from memstack.config import Frozen
@@ -34,15 +38,30 @@ class BackendSpec:
     """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
     test_options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Options small enough that a trained or rebuilt path really runs in tests."""
+    knob: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+    """The option that trades accuracy for time, with the values worth trying, the least accurate first; an option with
+    a single value is set along with it. ``memstack report`` and ``memstack tune`` try every combination."""
 
     @property
     def pip_line(self) -> str:
         """The command that installs what is missing."""
         return f"pip install '{self.install or ' '.join(self.missing())}'"
 
+    def settings(self) -> list[dict[str, Any]]:
+        """Return the options of every setting of the knob, in its order; a backend without one has its defaults."""
+        return [dict(zip(self.knob, values, strict=True)) for values in itertools.product(*self.knob.values())]
+
     def missing(self) -> tuple[str, ...]:
         """Return the required libraries that are not installed."""
-        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
+        return tuple(name for name in self.requires if not _installed(name))
+
+    def installed(self) -> tuple[str, ...]:
+        """Return the required libraries that are installed, by distribution and version, such as ``faiss-cpu 1.9.0``.
+
+        None of them is imported. A library that no installed distribution claims is called by its import name alone.
+        """
+        missing = self.missing()
+        return tuple(described for name in self.requires if name not in missing for described in _providers(name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +72,31 @@ class CommandSpec:
     target: str
     """Where the typer function is, as ``"package.module:function"``."""
     summary: str
+
+
+def _providers(library: str) -> list[str]:
+    distributions = _distributions().get(library.partition(".")[0], [library])
+    return [_with_version(name) for name in sorted(set(distributions))]
+
+
+def _with_version(distribution: str) -> str:
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:
+        return distribution
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Import names -> distributions. Cached: reading every distribution's files takes some 0.2 s."""
+    return packages_distributions()
+
+
+def _installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except (ImportError, ValueError):  # the package that should hold it is missing or half removed
+        return False
 
 
 def import_target(target: str) -> Any:

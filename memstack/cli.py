@@ -1,18 +1,21 @@
-"""The command line: ``memstack backends`` and ``memstack check``, plus the commands of plugins."""
+"""The command line: ``memstack backends``, ``check`` and ``new-backend``, plus the commands of plugins."""
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from memstack import config
+from memstack import config, display
 from memstack.backend import CommandSpec, import_target
-from memstack.errors import MemstackError
+from memstack.errors import ConfigError, MemstackError, in_one_line
+from memstack.memory import MemoryShape
 from memstack.registry import registry
 
 OUT = Console(highlight=False)
@@ -48,54 +51,83 @@ def options(_debug: Annotated[bool, typer.Option("--debug", help="Show the trace
 @app.command()
 def backends() -> None:
     """List the memory backends that are registered, and how to install what they need."""
-    table = Table("backend", "search", "devices", "installed", "plugin")
-    for offer in registry().offers():
+    offers = registry().offers()
+    lines = display.table("backend", "search", "trained", "devices", "library", "plugin")
+    for offer in offers:
         spec = offer.spec
-        search = "exact" if spec.exact else "approximate" + (", trained" if spec.needs_training else "")
+        search, trained = "exact" if spec.exact else "approximate", "yes" if spec.needs_training else "no"
+        library = Text(", ".join(spec.installed()) or "none needed")
+        if missing := spec.missing():
+            library = Text(f"{', '.join(missing)} is missing", style="yellow")
         origin = f"{offer.plugin}, {offer.distribution}" if offer.distribution else offer.plugin
-        table.add_row(
-            *map(Text, (spec.name, search, " ".join(spec.devices), "no" if spec.missing() else "yes", origin))
-        )
-    OUT.print(table)
-    for spec in registry().specs():
+        lines.add_row(Text(spec.name), search, trained, Text(" ".join(spec.devices)), library, Text(origin))
+    OUT.print(lines)
+    for spec in (offer.spec for offer in offers):
         mend = f"; to install: {spec.pip_line}" if spec.missing() else ""
         OUT.print(f"{spec.name}: {spec.summary}{mend}", markup=False, soft_wrap=True)
-    for plugin, reason in registry().broken.items():
-        ERR.print(f"plugin {plugin} is broken: {reason}", style="red", markup=False)
+    for problem in registry().problems():
+        ERR.print(problem, style="red", markup=False, soft_wrap=True)
 
 
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="The backend to check.")],
     option: Annotated[list[str], typer.Option("-o", "--option", help="A backend option, key=value.")] = [],  # noqa: B006
+    quick: Annotated[bool, typer.Option("--quick", help="Only the promises: measure nothing.")] = False,
+    entries: Annotated[int, typer.Option(min=1, help="Entries per memory when measuring.")] = 4096,
+    dim: Annotated[int, typer.Option(min=1, help="Dimensions of keys and values when measuring.")] = 64,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
 ) -> None:
-    """Run the conformance kit on a backend and print each promise with pass or fail."""
-    from memstack.testing import check_memory  # the kit is not needed to list or train
+    """Test every promise of a backend, then measure its recall and times on four sets of keys.
 
-    given = config.apply({}, option) or None
-    if given is not None:
-        registry().options(name, given)
-    results = check_memory(name, given)
-    table = Table("promise", "result", "seconds")
-    for result in results:
-        style = {"pass": "green", "fail": "red"}.get(result.outcome, "yellow")
-        table.add_row(result.promise, f"[{style}]{result.outcome}[/]", f"{result.seconds:.2f}")
-    OUT.print(table)
-    for result in results:
-        if result.detail:
-            OUT.print(f"{result.outcome}: {result.promise} {result.detail}", markup=False)
-    kept = sum(result.passed for result in results)
-    OUT.print(f"{name}: {kept} of {len(results)} promises kept, {len(results.failed)} broken")
-    if results.failed:
+    Promises are tested with the backend's test options and -o, measurements made with its default options and -o.
+    The exit code is 1 if a promise is broken; no measurement fails the check.
+    """
+    from memstack import checking  # the kit is not needed to list or train
+
+    if json_ is not None and json_.is_dir():
+        raise ConfigError(f"--json {json_} is a folder; name a file")
+    given = config.apply({}, option)
+    resolved = registry().options(name, given).model_dump(mode="json")
+    spec = registry().spec(name)
+    tested = config.apply(spec.test_options, option)
+    report = checking.check_promises(name, tested, ERR)
+    checking.print_report(OUT, name, tested, report)
+    numbers: dict[str, Any] = {"backend": name, "libraries": spec.installed()}
+    numbers["promises"] = {"options": tested, **asdict(report)}
+    if not quick:
+        shape = MemoryShape(rows=2, heads=2, key_dim=dim, value_dim=dim, capacity=entries)
+        measured, failures = checking.measure_key_sets(name, given, shape, ERR)
+        checking.print_measurements(OUT, name, given, shape, measured, failures)
+        results = {"results": [asdict(one) for one in measured], "failures": failures}
+        numbers["measurements"] = {"options": resolved, "shape": asdict(shape), **results}
+    if json_ is not None:
+        json_.parent.mkdir(parents=True, exist_ok=True)
+        json_.write_text(json.dumps(numbers, indent=2, default=str) + "\n", encoding="utf-8")
+    if report.failed:
         raise typer.Exit(1)
+
+
+@app.command("new-backend")
+def new_backend(
+    name: Annotated[str, typer.Argument(help="What the backend will be called, such as my-index.")],
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder for the plugin.")],
+) -> None:
+    """Write a plugin with a backend of your own: ready to install, and exact search until you put your index in."""
+    from memstack import scaffold
+
+    scaffold.new_backend(name, folder)
+    OUT.print(f"wrote a plugin with the backend {name} into {folder}; next:", markup=False, soft_wrap=True)
+    for line in scaffold.next_commands(name, folder):
+        OUT.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 def _imported(spec: CommandSpec) -> Callable[..., Any]:
     """A plugin's command, or one that says why it cannot be imported: a broken plugin takes no other command down."""
     try:
         return import_target(spec.target)
-    except Exception as error:  # noqa: BLE001 - a stranger's module may fail in any way; the command reports it
-        reason = f"command {spec.name!r} cannot be imported from {spec.target}: {type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may fail in any way
+        reason = f"command {spec.name!r} cannot be imported from {spec.target}: {in_one_line(error)}"
 
         def broken() -> None:
             raise MemstackError(reason)

@@ -3,10 +3,10 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from memstack.errors import ConfigError
 from memstack.validation import first_problem
@@ -16,6 +16,19 @@ class Frozen(BaseModel):
     """Base of every configuration section: immutable, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProbeConfig(Frozen):
+    """The ``[memory.probe]`` section: how an approximate backend's recall is watched during training."""
+
+    every: NonNegativeInt = 100
+    """Searches of a memory from one comparison with exact search to the next; 0 compares none."""
+    sampled: PositiveInt = 64
+    """Queries of a search that are compared, per row and head."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """The recall below which something is done."""
+    below: Literal["warn", "fallback"] = "warn"
+    """What is done: a warning; or, as well, exact search until a later comparison reaches the floor again."""
 
 
 class MemoryConfig(Frozen):
@@ -29,6 +42,7 @@ class MemoryConfig(Frozen):
     """Entries retrieved per query (k)."""
     options: dict[str, Any] = {}
     """Exactly the fields of that backend's Options."""
+    probe: ProbeConfig = ProbeConfig()
 
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -59,13 +73,13 @@ def apply(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"--set takes key=value, such as memory.backend=hnsw; got {override!r}")
+            raise ConfigError(f"a setting is key=value, such as memory.backend=hnsw; got {override!r}")
         *parents, last = [part.strip() for part in path.split(".")]
         section = result
         for name in parents:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
-                raise ConfigError(f"--set {path}: {name} is a value, not a section")
+                raise ConfigError(f"{path}={text}: {name} is a value, not a section")
         section[last] = _value(text.strip())
     return result
 

@@ -1,6 +1,7 @@
 """One class per mistake; every message is one readable line that says what came, what was expected and what to do."""
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 
 
@@ -48,7 +49,16 @@ class ConfigError(MemstackError, ValueError):
     """A configuration file or a ``--set`` override is wrong."""
 
 
+class ScaffoldError(MemstackError, ValueError):
+    """A plugin cannot be written under that name or into that folder."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest known words, or nothing when none is near."""
     near = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an error's class and message as one line of at most 300 characters."""
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"

@@ -12,10 +12,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from memstack.backend import BackendOptions
+from memstack.background import Background
 from memstack.bags import inner_products
 from memstack.entries import StoredEntries
-from memstack.errors import NonFiniteError, ShapeError, StaleResultError, StateError
+from memstack.errors import NonFiniteError, ShapeError, StaleResultError
 from memstack.memory import Memory, MemoryShape, SearchResult
+from memstack.nearest import nearest_slots
+from memstack.state import check_state
 from memstack.validation import expect, usable_device
 
 
@@ -31,6 +34,11 @@ class IndexedMemory(Memory):
         """Where the store lives, as torch names devices."""
         dtype: Literal["float32", "float16", "bfloat16"] = "float32"
         """How keys and values are stored; half precision halves the store. Scores are always float32."""
+        overlap: bool = False
+        """Let ``add`` return at once and write in a background thread, beside the model's next forward. Order is kept:
+        whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
+        that raises so was not done either. (On a GPU, call from the default stream.)
+        """
 
         @field_validator("device")
         @classmethod
@@ -44,6 +52,8 @@ class IndexedMemory(Memory):
         self.device = torch.device(options.device)
         self.dtype: torch.dtype = getattr(torch, options.dtype)
         self._version = 0
+        self._overlap = options.overlap
+        self._adding = Background()
         # One slot more than the ring: a row of zeros that missing columns read, whatever the store holds.
         self._null = shape.rows * shape.heads * shape.capacity
         # What is made under inference_mode could not be written to outside of it.
@@ -61,7 +71,10 @@ class IndexedMemory(Memory):
         """Take in keys at these slots of these rows, all heads alike, replacing what the slots held.
 
         ``rows`` and ``slots`` are on the CPU, the keys on the store's device in its dtype. n is at most ``capacity``;
-        no row and no slot of a row comes twice. If this raises, the store keeps what it had.
+        no row and no slot of a row comes twice. The store is written afterwards: if this raises, it keeps what it had.
+        With ``overlap`` this runs in a background thread, never at the same time as another of these methods. Threads
+        that it starts may read ``lengths`` and ``stored_keys`` if they run in a copy of its context (contextvars);
+        otherwise those would wait for this to end.
         """
 
     @abstractmethod
@@ -70,8 +83,8 @@ class IndexedMemory(Memory):
     ) -> Int[Tensor, "rows heads q candidates"]:
         """Propose slots for each query, -1 for none; k is at most the longest row's number of live entries.
 
-        Queries are float32 on the store's device. Any number of candidates may be proposed, in any order but none twice
-        for one query: the store scores them and keeps the best k.
+        Queries are float32 on the store's device. Any number of candidates may be proposed, in any order: the store
+        scores them and keeps the best k. Slots that do not exist, hold nothing or come twice are passed over.
         """
 
     @abstractmethod
@@ -82,12 +95,41 @@ class IndexedMemory(Memory):
 
     @property
     def lengths(self) -> Int[Tensor, " rows"]:
+        self._adding.settle()
         return self._written.clamp(max=self.shape.capacity)
+
+    @property
+    def written(self) -> Int[Tensor, " rows"]:
+        """How many entries each row has been given since its last reset, those that have left included."""
+        self._adding.settle()
+        return self._written.clone()
 
     @property
     def stored_keys(self) -> Float[Tensor, "rows heads capacity key_dim"]:
         """The ring of keys, by slot; only the first ``lengths`` slots of a row are live. A view: do not write."""
+        self._adding.settle()
         return self._ring(self._key_table)
+
+    def nearest_slots(
+        self,
+        queries: Float[Tensor, "some heads q key_dim"],
+        k: int,
+        rows: Bool[Tensor, " rows"] | None = None,
+        block: int | None = None,
+    ) -> Int[Tensor, "some heads q k"]:
+        """Return the slots of the true neighbours, found in the store itself, for the rows that are True (or all).
+
+        ``queries`` are those rows' only; ``k`` may exceed a row's length, not the longest one's; the columns that are
+        left then name slots that are not live. What an index falls back on while it has too few keys.
+        """
+        keys, lengths = self.stored_keys, self.lengths
+        if rows is not None and not bool(rows.all()):
+            keys, lengths = keys[rows.to(keys.device)], lengths[rows]
+        return nearest_slots(keys, lengths, queries, k, block)
+
+    def search_exactly(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
+        """Answer as exact search would, whatever the index: the truth that a recall is measured against."""
+        return self._answer(queries, k, self.nearest_slots)
 
     def add(self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]) -> None:
         shape = self.shape
@@ -99,45 +141,29 @@ class IndexedMemory(Memory):
             keys = keys.detach()[:, :, n - kept :].to(self.device, self.dtype)
             values = values.detach()[:, :, n - kept :].to(self.device, self.dtype)
             self._refuse_non_finite(keys)
-            insertions = self._written[:, None] + torch.arange(n - kept, n)
-            self._write(torch.arange(shape.rows), insertions % shape.capacity, keys, values)
-        self._written += n
+            if self._overlap:
+                # The caller may change its tensors as soon as this returns.
+                kept_keys, kept_values = keys.clone(), values.clone()
+                self._adding.start(lambda: self._append(kept_keys, kept_values, n))
+            else:
+                self._append(keys, values, n)
         self._version += 1
 
     def search(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
-        shape = self.shape
-        expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
-        query_heads = queries.shape[1]
-        if query_heads == 0 or query_heads % shape.heads:
-            raise ShapeError(f"query_heads should be a multiple of heads={shape.heads}, got {query_heads}")
-        if k < 1:
-            raise ShapeError(f"k should be at least 1, got {k}")
-        # Autocast must not reach the search: in half precision it would rank neighbours by rounded scores.
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            folded = queries.detach().to(self.device, torch.float32)
-            folded = folded.reshape(shape.rows, shape.heads, -1, shape.key_dim)
-            width = min(k, int(self.lengths.max()))
-            none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
-            slots = self.index_search(folded, width) if width and folded.numel() else none
-            scores, positions, index = self._best(folded, slots, k)
-        outer = queries.shape[:3]
-        entries = StoredEntries(
-            self._key_table, self._value_table, index.reshape(*outer, k), queries.device, self._freshness()
-        )
-        return SearchResult(
-            scores.reshape(*outer, k).to(queries.device), positions.reshape(*outer, k).to(queries.device), entries
-        )
+        return self._answer(queries, k, self.index_search)
 
     def reset(self, rows: Bool[Tensor, " rows"] | None = None) -> None:
         if rows is None:
             rows = torch.ones(self.shape.rows, dtype=torch.bool)
         if rows.dtype != torch.bool or tuple(rows.shape) != (self.shape.rows,):
             raise ShapeError(f"rows should be bool ({self.shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+        self._adding.settle()
         self._written[rows.cpu()] = 0
         self._version += 1
         self.index_forget(rows.cpu())
 
     def state_dict(self) -> dict[str, Tensor]:
+        self._adding.settle()
         longest = int(self.lengths.max())
         insertions = (self._written - self.lengths)[:, None] + torch.arange(longest)
         dead = (insertions >= self._written[:, None])[:, None, :, None].to(self.device)
@@ -161,11 +187,15 @@ class IndexedMemory(Memory):
         keys, values = (state[name].to(self.device, self.dtype) for name in ("keys", "values"))
         self._refuse_non_finite(keys)
         self.reset()
-        # Rows differ in length, so each is written on its own: loading is rare and need not be fast.
-        for row in range(self.shape.rows):
-            n = int(live[row])
-            slots = (written[row] - n + torch.arange(n)) % self.shape.capacity
-            self._write(torch.tensor([row]), slots[None], keys[row : row + 1, :, :n], values[row : row + 1, :, :n])
+        try:
+            # Rows differ in length, so each is written on its own: loading is rare and need not be fast.
+            for row in range(self.shape.rows):
+                n = int(live[row])
+                slots = (written[row] - n + torch.arange(n)) % self.shape.capacity
+                self._write(torch.tensor([row]), slots[None], keys[row : row + 1, :, :n], values[row : row + 1, :, :n])
+        except BaseException:
+            self.reset()  # an index that knows some rows and a store that counts none would never agree again
+            raise
         self._written.copy_(written)
 
     # How --------------------------------------------------------------------------------------------------------
@@ -183,6 +213,13 @@ class IndexedMemory(Memory):
     def _ring(self, table: Tensor) -> Tensor:
         return table[: self._null].view(self.shape.rows, self.shape.heads, self.shape.capacity, table.shape[1])
 
+    def _append(self, keys: Tensor, values: Tensor, n: int) -> None:
+        """Write the newest entries of a chunk of n."""
+        with torch.no_grad():
+            insertions = self._written[:, None] + torch.arange(n - keys.shape[2], n)
+            self._write(torch.arange(self.shape.rows), insertions % self.shape.capacity, keys, values)
+            self._written += n
+
     def _write(self, rows: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> None:
         """Write (some, heads, n, dim) entries at (some, n) slots; the index first, for only it can fail."""
         if slots.shape[1] == 0:
@@ -190,6 +227,34 @@ class IndexedMemory(Memory):
         self.index_add(rows, slots, keys)
         self._ring(self._key_table)[rows[:, None], :, slots] = keys.transpose(1, 2)
         self._ring(self._value_table)[rows[:, None], :, slots] = values.transpose(1, 2)
+
+    def _answer(self, queries: Tensor, k: int, slots_of: Callable[[Tensor, int], Tensor]) -> SearchResult:
+        """Check the question, let ``slots_of`` propose, score what it proposed."""
+        shape = self.shape
+        expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
+        query_heads = queries.shape[1]
+        if query_heads == 0 or query_heads % shape.heads:
+            raise ShapeError(f"query_heads should be a multiple of heads={shape.heads}, got {query_heads}")
+        if k < 1:
+            raise ShapeError(f"k should be at least 1, got {k}")
+        self._adding.settle()
+        # Autocast must not reach the search: in half precision it would rank neighbours by rounded scores.
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            folded = queries.detach().to(self.device, torch.float32)
+            folded = folded.reshape(shape.rows, shape.heads, -1, shape.key_dim)
+            width = min(k, int(self.lengths.max()))
+            none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
+            # In order, a slot that comes twice is beside itself; and the store is read from front to back.
+            slots = (slots_of(folded, width) if width and folded.numel() else none).sort(-1).values
+            slots[..., 1:].masked_fill_(slots[..., 1:] == slots[..., :-1].clone(), -1)
+            scores, positions, index = self._best(folded, slots, k)
+        outer = queries.shape[:3]
+        entries = StoredEntries(
+            self._key_table, self._value_table, index.reshape(*outer, k), queries.device, self._freshness()
+        )
+        return SearchResult(
+            scores.reshape(*outer, k).to(queries.device), positions.reshape(*outer, k).to(queries.device), entries
+        )
 
     def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Score the proposed slots and keep the best k: scores, positions and table indices, (rows, heads, q, k)."""
@@ -210,10 +275,10 @@ class IndexedMemory(Memory):
         )
 
     def _positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
-        """Which insertion a slot holds: the newest that fell on it; -1 where the slot holds none."""
+        """Which insertion a slot holds: the newest that fell on it; -1 where the slot holds none or does not exist."""
         newest = (self._written - 1).to(self.device)[:, None, None, None]
         positions = newest - (newest - slots) % self.shape.capacity
-        return positions.masked_fill((slots < 0) | (positions < 0), -1)
+        return positions.masked_fill((slots < 0) | (slots >= self.shape.capacity) | (positions < 0), -1)
 
     def _refuse_non_finite(self, keys: Tensor) -> None:
         if not bool(keys.isfinite().all()):
@@ -231,21 +296,3 @@ class IndexedMemory(Memory):
                 )
 
         return check_fresh
-
-
-def check_state(state: Mapping[str, Tensor], shape: MemoryShape) -> None:
-    """Raise StateError unless the saved state has all its parts and was saved from a memory of this shape."""
-    if missing := {"keys", "values", "written", "shape"} - state.keys():
-        raise StateError(f"a memory state needs keys, values, written and shape; {', '.join(sorted(missing))} missing")
-    saved = tuple(state["shape"].tolist())
-    if saved != astuple(shape):
-        names = ", ".join(MemoryShape.__dataclass_fields__)
-        raise StateError(f"the state was saved from a memory of ({names}) = {saved}, this one has {astuple(shape)}")
-    written = state["written"]
-    if written.is_floating_point() or tuple(written.shape) != (shape.rows,) or bool((written < 0).any()):
-        raise StateError(f"the state's written should be {shape.rows} counts, got {written.tolist()}")
-    longest = int(written.clamp(max=shape.capacity).max())
-    for name, dim in (("keys", shape.key_dim), ("values", shape.value_dim)):
-        expected = (shape.rows, shape.heads, longest, dim)
-        if tuple(state[name].shape) != expected:
-            raise StateError(f"the state's {name} should be {expected}, got {tuple(state[name].shape)}")

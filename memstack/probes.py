@@ -1,16 +1,26 @@
 """Wrappers round any memory: one times its verbs, one measures the recall of its answers."""
 
 import time
-from collections.abc import Generator, Mapping
+import warnings
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import torch
 from torch import Tensor
 
+from memstack.indexed import IndexedMemory
+from memstack.measure.truth import true_neighbours
 from memstack.memory import Memory, SearchResult
-from memstack.metrics import recall
+from memstack.metrics import attention_mass_recall_by_score, recall_by_score
 
 
-class _Wrapper(Memory):
+class RecallWarning(UserWarning):
+    """A memory finds fewer of the true neighbours than the floor that was set for it."""
+
+
+class MemoryWrapper(Memory):
     """Passes every verb on to the memory inside."""
 
     def __init__(self, memory: Memory) -> None:
@@ -37,7 +47,7 @@ class _Wrapper(Memory):
         self.memory.load_state_dict(state)
 
 
-class TimedMemory(_Wrapper):
+class TimedMemory(MemoryWrapper):
     """Adds up the seconds that search, add and reset take, as seen by the caller (a GPU may still be working)."""
 
     def __init__(self, memory: Memory) -> None:
@@ -57,6 +67,11 @@ class TimedMemory(_Wrapper):
         with self._timed("search"):
             return super().search(queries, k)
 
+    def search_exactly(self, queries: Tensor, k: int) -> SearchResult:
+        """Answer by exact search over the same entries, and count it as a search."""
+        with self._timed("search"):
+            return exact_search(self.memory, queries, k)
+
     def reset(self, rows: Tensor | None = None) -> None:
         with self._timed("reset"):
             super().reset(rows)
@@ -70,33 +85,110 @@ class TimedMemory(_Wrapper):
             self.seconds[verb] += time.perf_counter() - start
 
 
-class RecallProbe(_Wrapper):
-    """Keeps an exact memory beside the one inside and compares their answers at every ``every``-th search."""
+@dataclass(frozen=True)
+class Probed:
+    """What one compared search was worth."""
 
-    def __init__(self, memory: Memory, truth: Memory, every: int = 1) -> None:
+    recall: float
+    """Fraction of the true neighbours found; an entry as good as the last of them counts."""
+    attention_mass_recall: float
+    """The same, each neighbour weighted by its softmax weight."""
+    age: float
+    """How many entries ago what was found had been added, on average."""
+
+
+class RecallProbe(MemoryWrapper):
+    """Compares every ``every``-th search with exact search over the same entries, for up to ``sampled`` of its queries.
+
+    Nothing is stored twice: the truth is searched in the entries of the memory inside. Where recall is below ``floor``
+    it warns (RecallWarning); with ``below="fallback"`` it also answers by exact search until one is good again.
+    ``scale`` returns what the attention multiplies scores with before its softmax, a number or (query_heads, 1, 1).
+    An ``every`` of 0 compares none.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        every: int = 1,
+        *,
+        sampled: int = 64,
+        floor: float = 0.0,
+        below: Literal["warn", "fallback"] = "warn",
+        scale: Callable[[], Tensor | float] = lambda: 1.0,
+    ) -> None:
         super().__init__(memory)
-        self.truth = truth
-        self.every = every
-        self.measured: list[float] = []
-        """Recall of each compared search, as a fraction of the true neighbours."""
+        self.every, self.sampled, self.floor, self.below, self.scale = every, sampled, floor, below, scale
+        self.fallen_back = False
+        """True while searches are answered exactly, for the last comparison was below the floor."""
+        self._measured: list[Probed] = []
         self._searches = 0
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys, values)
-        self.truth.add(keys, values)
+    def take(self) -> list[Probed]:
+        """Return what was measured since the last call."""
+        taken, self._measured = self._measured, []
+        return taken
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
-        found = super().search(queries, k)
         # Nothing is stored at a document's start: such a search would count as a perfect one.
-        if self._searches % self.every == 0 and bool(self.lengths.any()):
-            self.measured.append(recall(found, self.truth.search(queries, k)))
+        due = self.every > 0 and self._searches % self.every == 0 and queries.numel() and bool(self.lengths.any())
         self._searches += 1
-        return found
+        if not due:
+            return self._search_exactly(queries, k) if self.fallen_back else super().search(queries, k)
+        found = super().search(queries, k)
+        self._compare(found, queries, k)
+        return self._search_exactly(queries, k) if self.fallen_back else found
 
-    def reset(self, rows: Tensor | None = None) -> None:
-        super().reset(rows)
-        self.truth.reset(rows)
+    def _search_exactly(self, queries: Tensor, k: int) -> SearchResult:
+        """In place of the memory's own search, and so timed as one."""
+        inside = self.memory
+        return (
+            inside.search_exactly(queries, k) if isinstance(inside, TimedMemory) else exact_search(inside, queries, k)
+        )
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        super().load_state_dict(state)
-        self.truth.load_state_dict(state)
+    def _compare(self, found: SearchResult, queries: Tensor, k: int) -> None:
+        some = torch.linspace(0, queries.shape[2] - 1, min(self.sampled, queries.shape[2])).long().to(queries.device)
+        truth = exact_search(self.memory, queries[:, :, some], k)
+        answer = replace(found, scores=found.scores[:, :, some], positions=found.positions[:, :, some])
+        written = _written(self.memory).to(queries.device)
+        age = (written[:, None, None, None] - answer.positions)[answer.mask]
+        probed = Probed(
+            recall_by_score(answer, truth),
+            attention_mass_recall_by_score(answer, truth, self.scale()),
+            float(age.double().mean()) if age.numel() else 0.0,
+        )
+        self._measured.append(probed)
+        self._judge(probed.recall)
+
+    def _judge(self, recall: float) -> None:
+        if recall < self.floor and not self.fallen_back:
+            then = "searching exactly until it recovers" if self.below == "fallback" else "going on with it"
+            warnings.warn(
+                f"the memory's recall is {recall:.3f}, below the floor of {self.floor:.3f}: {then}; "
+                "a backend's options can buy recall for time",
+                RecallWarning,
+                stacklevel=4,
+            )
+        self.fallen_back = self.below == "fallback" and recall < self.floor
+
+
+def exact_search(memory: Memory, queries: Tensor, k: int) -> SearchResult:
+    """Answer by exact search over the entries of any memory, wrapped or not.
+
+    In the store where it is one of memstack's; a memory with a storage of its own has to hand out its state, copied.
+    """
+    inside = _innermost(memory)
+    if isinstance(inside, IndexedMemory):
+        return inside.search_exactly(queries, k)
+    return true_neighbours(inside, queries, k)
+
+
+def _innermost(memory: Memory) -> Memory:
+    while isinstance(memory, MemoryWrapper):
+        memory = memory.memory
+    return memory
+
+
+def _written(memory: Memory) -> Tensor:
+    """How many entries each row has been given since its last reset."""
+    inside = _innermost(memory)
+    return inside.written if isinstance(inside, IndexedMemory) else inside.state_dict()["written"]

@@ -19,6 +19,7 @@ from memstack.errors import (
     OptionsError,
     UnknownBackendError,
     did_you_mean,
+    in_one_line,
 )
 from memstack.memory import Memory, MemoryShape
 from memstack.validation import first_problem
@@ -27,13 +28,39 @@ Spec = TypeVar("Spec", BackendSpec, CommandSpec)
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a plugin comes from."""
+
+    name: str
+    """Its entry point's."""
+    distribution: str
+    """Name and version of the installed distribution, such as ``memstack 0.1.0``; empty if registered by hand."""
+
+    @property
+    def key(self) -> str:
+        """The plugin's name for pluggy. Two distributions may choose one entry point name, and both should be seen."""
+        return f"{self.name} of {self.distribution}" if self.distribution else self.name
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r}" + (f" of {self.distribution}" if self.distribution else "")
+
+
+@dataclass(frozen=True)
 class Offer:
     """A backend together with the plugin that offers it."""
 
     spec: BackendSpec
-    plugin: str
-    distribution: str
-    """Name and version of the installed distribution, such as ``memstack 0.1.0``; empty if registered by hand."""
+    source: Source
+
+    @property
+    def plugin(self) -> str:
+        """The name of the plugin's entry point."""
+        return self.source.name
+
+    @property
+    def distribution(self) -> str:
+        """Name and version of the plugin's distribution; empty if registered by hand."""
+        return self.source.distribution
 
 
 class Registry:
@@ -42,32 +69,31 @@ class Registry:
     def __init__(self) -> None:
         self._plugins = pluggy.PluginManager(hookspecs.PROJECT)
         self._plugins.add_hookspecs(hookspecs)
-        self._distributions: dict[str, str] = {}
+        self._sources: dict[str, Source] = {}
         self.broken: dict[str, str] = {}
-        """Plugins that could not be loaded, with the reason. They take nothing else down."""
+        """Plugins that could not be loaded, with the reason in one line. They take nothing else down."""
 
     def discover(self) -> "Registry":
         """Load every plugin of the entry-point group ``memstack``."""
         for entry in sorted(importlib.metadata.entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name):
-            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+            source = Source(entry.name, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
             try:
-                self.register(entry.load(), entry.name, origin)
-            except Exception as error:  # noqa: BLE001 - a stranger's module may fail in any way; it is reported, by name
-                self.broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+                self.register(entry.load(), source.name, source.distribution)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may fail in any way
+                self._sources[source.key] = source
+                self.broken[source.key] = f"{entry.value}: {in_one_line(error)}"
         return self
 
     def register(self, plugin: object, name: str, distribution: str = "") -> None:
         """Add a plugin: a module or an object with ``@memstack.hookimpl`` methods."""
+        source = Source(name, distribution)
         # Noted first: pluggy before 1.7 keeps the hooks that it took before it refused one.
-        self._distributions[name] = distribution
-        self._plugins.register(plugin, name)
+        self._sources[source.key] = source
+        self._plugins.register(plugin, source.key)
 
     def offers(self) -> tuple[Offer, ...]:
         """Return every backend offered, sorted by name."""
-        found = [
-            Offer(spec, plugin, self._distributions[plugin])
-            for plugin, spec in self._collect("memstack_backends", BackendSpec)
-        ]
+        found = [Offer(spec, source) for source, spec in self._collect("memstack_backends", BackendSpec)]
         return tuple(sorted(found, key=lambda offer: offer.spec.name))
 
     def specs(self) -> tuple[BackendSpec, ...]:
@@ -82,14 +108,9 @@ class Registry:
 
     def command(self, name: str) -> CommandSpec | None:
         """Return the command of that name, or None; DuplicateCommandError if two plugins offer it."""
-        found = [
-            (plugin, spec) for plugin, spec in self._collect("memstack_commands", CommandSpec) if spec.name == name
-        ]
+        found = [each for each in self._collect("memstack_commands", CommandSpec) if each[1].name == name]
         if len(found) > 1:
-            first, second = found[0][0], found[1][0]
-            raise DuplicateCommandError(
-                f"command {name!r} is offered by both plugin {first!r} and plugin {second!r}; rename one of them"
-            )
+            raise DuplicateCommandError(_offered_twice("command", name, [source for source, _ in found]))
         return found[0][1] if found else None
 
     def spec(self, name: str) -> BackendSpec:
@@ -98,16 +119,13 @@ class Registry:
         found = [offer for offer in offers if offer.spec.name == name]
         if not found:
             names = [offer.spec.name for offer in offers]
-            broken = "".join(f"; plugin {plugin!r} is broken: {why}" for plugin, why in self.broken.items())
+            broken = "".join(f"; {problem}" for problem in self._broken())
             hint = did_you_mean(name, names)
             raise UnknownBackendError(
                 f"no memory backend is called {name!r}{hint} (registered: {', '.join(names)}){broken}"
             )
         if len(found) > 1:
-            first, second = found[0].plugin, found[1].plugin
-            raise DuplicateBackendError(
-                f"backend {name!r} is offered by both plugin {first!r} and plugin {second!r}; rename one of them"
-            )
+            raise DuplicateBackendError(_offered_twice("backend", name, [offer.source for offer in found]))
         return found[0].spec
 
     def backend_class(self, name: str) -> type[Memory]:
@@ -115,7 +133,11 @@ class Registry:
         spec = self.spec(name)
         if missing := spec.missing():
             raise BackendUnavailableError(f"backend {name!r} needs {', '.join(missing)}: {spec.pip_line}")
-        return import_target(spec.target)
+        try:
+            return import_target(spec.target)
+        except Exception as error:
+            why = f"cannot be imported from {spec.target}: {in_one_line(error)}"
+            raise BackendUnavailableError(f"backend {name!r} {why}") from error
 
     def options(self, name: str, options: Mapping[str, Any]) -> BackendOptions:
         """Validate options against the backend's own ``Options``; OptionsError names the nearest known key."""
@@ -124,6 +146,15 @@ class Registry:
             return model.model_validate(dict(options))
         except ValidationError as error:
             raise OptionsError(f"backend {name!r}: {first_problem(error, model)}") from None
+
+    def placed(self, name: str, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+        """Return the options with the store on this device, unless they say where it is or the search cannot run there.
+
+        Options that the backend refuses are an OptionsError.
+        """
+        known = self.options(name, options)
+        can = device.type in self.spec(name).devices and "device" in type(known).model_fields
+        return ({"device": str(device)} if can else {}) | dict(options)
 
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
@@ -134,19 +165,34 @@ class Registry:
         with torch.inference_mode(False):
             return build(shape, checked)
 
-    def _collect(self, hook: str, kind: type[Spec]) -> list[tuple[str, Spec]]:
+    def problems(self) -> tuple[str, ...]:
+        """Return one line for every plugin that is broken and every backend that is offered more than once."""
+        sources: dict[str, list[Source]] = {}
+        for offer in self.offers():
+            sources.setdefault(offer.spec.name, []).append(offer.source)
+        twice = (_offered_twice("backend", name, found) for name, found in sources.items() if len(found) > 1)
+        return (*self._broken(), *twice)
+
+    def _broken(self) -> list[str]:
+        return [f"{self._sources[key]} is broken: {reason}" for key, reason in self.broken.items()]
+
+    def _collect(self, hook: str, kind: type[Spec]) -> list[tuple[Source, Spec]]:
         """Call one hook plugin by plugin: one that raises or returns nonsense is reported and harms no other."""
-        found: list[tuple[str, Spec]] = []
+        found: list[tuple[Source, Spec]] = []
         for implementation in getattr(self._plugins.hook, hook).get_hookimpls():
-            name = implementation.plugin_name
+            source = self._sources[implementation.plugin_name]
             try:
                 specs: Sequence[Any] = implementation.function()
                 if wrong := [spec for spec in specs if not isinstance(spec, kind)]:
                     raise TypeError(f"it should return {kind.__name__}s, got {wrong[0]!r}")
-                found += [(name, spec) for spec in specs]
-            except Exception as error:  # noqa: BLE001 - as in discover()
-                self.broken[name] = f"{hook}: {type(error).__name__}: {error}"
+                found += [(source, spec) for spec in specs]
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - as in discover()
+                self.broken[source.key] = f"{hook}: {in_one_line(error)}"
         return found
+
+
+def _offered_twice(kind: str, name: str, sources: Sequence[Source]) -> str:
+    return f"{kind} {name!r} is offered by both {' and '.join(map(str, sources))}; rename or uninstall one of them"
 
 
 @functools.cache

@@ -2,20 +2,36 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shared_data
 from memstack_models import checkpoint, runs
 from small_corpus import write_corpus
 
-from memstack import cli
+from memstack import BackendSpec, Memory, checking, cli, hookimpl
+from memstack.measure import KEY_SETS, Measurement
+from memstack.registry import Registry, registry
 from memstack.testing import check
 
 Run = Callable[..., tuple[int, str, str]]
+BUNDLED = [offer.spec.name for offer in registry().offers() if offer.distribution.startswith("memstack ")]
 QUICK = ["train.steps=4", "train.segment=32", "train.rows=2", "data.tokenizer=bytes", "train.log_every=1"]
+SMALL = ["--entries", "64", "--dim", "8"]
+
+
+class Plugin:
+    """A stranger's plugin that offers whatever it was given."""
+
+    def __init__(self, *offered: Any) -> None:
+        self.offered = offered
+
+    @hookimpl
+    def memstack_backends(self) -> Sequence[Any]:
+        return self.offered
 
 
 @pytest.fixture
@@ -23,6 +39,7 @@ def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Run a command line in an empty folder; its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cli.OUT, "width", 120)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["memstack", *map(str, arguments)])
@@ -43,10 +60,51 @@ def settings(*pairs: str) -> list[str]:
     return [part for pair in pairs for part in ("--set", pair)]
 
 
-def test_backends_are_listed(memstack: Run) -> None:
+def listed(printed: str, name: str) -> str:
+    """The line of a table that begins with this name, with one space between words."""
+    return next(" ".join(line.split()) for line in printed.splitlines() if line.startswith(f"{name} "))
+
+
+def version_of(distribution: str) -> str:
+    return f"{distribution} {metadata.version(distribution)}"
+
+
+def test_backends_are_listed_with_what_they_can_do(memstack: Run) -> None:
     code, out, _ = memstack("backends")
     assert code == 0
-    assert all(word in out for word in ("exact", "hnsw", "cuda", f"memstack {metadata.version('memstack')}"))
+    memstack_itself = version_of("memstack")
+    assert listed(out, "exact") == f"exact exact no cpu cuda mps xpu none needed exact, {memstack_itself}"
+    assert listed(out, "hnsw") == f"hnsw approximate no cpu {version_of('hnswlib')} hnsw, {memstack_itself}"
+
+
+def test_a_listing_says_what_must_be_trained_and_who_brings_the_library(
+    memstack: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library is known by its distribution, not by its import name."""
+    spec = BackendSpec(name="trees", target="t:T", summary="", needs_training=True, requires=("_pytest", "pluggy"))
+    plugins = Registry()
+    plugins.register(Plugin(spec), "forest", "woods 2.1")
+    monkeypatch.setattr(cli, "registry", lambda: plugins)
+    _, out, _ = memstack("backends")
+    libraries = f"{version_of('pytest')}, {version_of('pluggy')}"
+    assert listed(out, "trees") == f"trees approximate yes cpu {libraries} forest, woods 2.1"
+
+
+def test_a_listing_tells_what_is_wrong_with_plugins_and_goes_on(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line on stderr for a plugin that cannot say what it offers, one for a name that two plugins offer."""
+    spec = BackendSpec(name="trees", target="t:T", summary="finds")
+    plugins = Registry()
+    plugins.register(Plugin(spec), "forest", "woods 2.1")
+    plugins.register(Plugin(spec), "orchard", "apples 3.0")
+    plugins.register(Plugin("no spec"), "desert", "sand 0.1")
+    monkeypatch.setattr(cli, "registry", lambda: plugins)
+    code, out, err = memstack("backends")
+    assert code == 0
+    assert "forest, woods 2.1" in out
+    assert "orchard, apples 3.0" in out
+    broken, twice = err.splitlines()
+    assert "desert" in broken
+    assert all(word in twice for word in ("'trees'", "forest", "orchard"))
 
 
 def test_help_names_every_command(memstack: Run) -> None:
@@ -55,19 +113,91 @@ def test_help_names_every_command(memstack: Run) -> None:
     assert all(name in out for name in ("backends", "check", "train", "eval", "export", "demo"))
 
 
-def test_check_reports_each_promise(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_promises(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kit itself is tested elsewhere; here only the report of two of its promises."""
     chosen = check.promises()[:2]
     monkeypatch.setattr(check, "promises", lambda: chosen)
-    code, out, _ = memstack("check", "exact", "-o", "block=32")
-    assert code == 0
-    assert out.count("pass") == len(chosen) == 2
+    return chosen
+
+
+def test_check_reports_each_promise(memstack: Run, two_promises: list[str]) -> None:
+    code, out, err = memstack("check", "exact", "--quick")
+    assert (code, err) == (0, "")
+    assert out.count(" pass ") == len(two_promises) == 2
     assert "exact: 2 of 2 promises kept, 0 broken" in out
+    assert "recall" not in out
 
 
-@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+def test_check_measures_every_key_set(memstack: Run, two_promises: list[str]) -> None:
+    code, out, _ = memstack("check", "exact", *SMALL)
+    assert code == 0
+    assert all(listed(out, name).split()[1:3] == ["1.000", "1.000"] for name in KEY_SETS)
+    assert "2 rows x 2 heads of 64 entries, 8 dimensions" in out
+
+
+def test_check_writes_the_raw_numbers(memstack: Run, two_promises: list[str]) -> None:
+    assert memstack("check", "exact", *SMALL, "--json", "new/numbers.json")[0] == 0
+    numbers = json.loads(Path("new/numbers.json").read_text())
+    assert (numbers["backend"], numbers["libraries"]) == ("exact", [])
+    assert [result["name"] for result in numbers["promises"]["results"]] == two_promises
+    measured = numbers["measurements"]
+    assert measured["shape"] == {"rows": 2, "heads": 2, "key_dim": 8, "value_dim": 8, "capacity": 64}
+    assert [result["key_set"] for result in measured["results"]] == list(KEY_SETS)
+    for result in measured["results"]:
+        assert result["recall"] == 1.0
+        timings = [*result["search"].values(), result["fill"], result["add"], result["reset"]]
+        assert all(second > 0 for timing in timings for second in timing["seconds"])
+
+
+def test_check_adds_options_to_the_test_options_and_to_the_default_ones(memstack: Run, two_promises: list[str]) -> None:
+    """The promises keep the small options that make them test something; the measurements are of real use."""
+    code, out, _ = memstack("check", "hnsw", "-o", "m=12", *SMALL, "--json", "numbers.json")
+    assert code == 0
+    numbers = json.loads(Path("numbers.json").read_text())
+    small, real = registry().spec("hnsw").test_options, registry().options("hnsw", {})
+    assert numbers["promises"]["options"] == {**small, "m": 12}
+    assert numbers["measurements"]["options"] == {**real.model_dump(), "m": 12}
+    assert f"tested with {', '.join(f'{name}={value}' for name, value in {**small, 'm': 12}.items())}" in out
+    assert "measured with its default options and m=12" in out
+
+
+def test_a_broken_promise_fails_the_check(
+    memstack: Run, two_promises: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = check.PromiseResult("test_it", "It is so.", "fail", "it is [not]", 0.1)
+    monkeypatch.setattr(check, "check_memory", lambda *_, **__: check.Report((broken,)))
+    code, out, _ = memstack("check", "exact", *SMALL, "--json", "numbers.json")
+    assert code == 1
+    assert "fail: It is so. it is [not]" in out
+    assert "exact: 0 of 2 promises kept, 2 broken" in out
+    assert Path("numbers.json").exists()
+
+
+def test_what_cannot_be_measured_is_said_and_fails_nothing(
+    memstack: Run, two_promises: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checking.measure_memory
+
+    def fragile(memory: Memory, key_set: str) -> Measurement:
+        if key_set == "repeating":
+            raise RuntimeError("I have seen this key before")
+        return real(memory, key_set)
+
+    monkeypatch.setattr(checking, "measure_memory", fragile)
+    code, out, _ = memstack("check", "exact", *SMALL, "--json", "numbers.json")
+    assert code == 0
+    assert listed(out, "drifting")
+    assert "not measured: repeating: RuntimeError: I have seen this key before" in out
+    failures = json.loads(Path("numbers.json").read_text())["measurements"]["failures"]
+    assert failures == {"repeating": "RuntimeError: I have seen this key before"}
+
+
+@pytest.mark.parametrize("backend", BUNDLED)
 def test_train_evaluate_and_export(memstack: Run, corpus: Path, backend: str) -> None:
     """The whole path; only ``--set memory.backend=`` differs between backends."""
+    if missing := registry().spec(backend).missing():
+        pytest.skip(f"{backend} needs {', '.join(missing)}")
     chosen = settings(*QUICK, f"data.corpus={corpus}", f"memory.backend={backend}", "train.validate_every=2")
     code, out, _ = memstack("train", "tiny", *chosen, "--out", "run")
     assert code == 0
@@ -178,6 +308,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
         (["export", "nothing", "x"], "there is no run in nothing"),
         (["check", "exact", "-o", "blok=1"], "blok is not a known key; did you mean 'block'"),
         (["check", "hnws"], "did you mean 'hnsw'"),
+        (["check", "exact", "--json", "."], "--json . is a folder; name a file"),
     ],
 )
 def test_other_mistakes_are_one_line(memstack: Run, arguments: list[str], message: str) -> None:
@@ -208,6 +339,7 @@ def test_a_missing_librarys_pip_line_is_printed_whole(memstack: Run, monkeypatch
     monkeypatch.setattr("memstack.BackendSpec.missing", lambda self: self.requires)
     _, out, _ = memstack("backends")
     assert "to install: pip install 'memstack[hnsw]'" in out
+    assert "hnswlib is missing" in listed(out, "hnsw")
 
 
 def test_data_is_a_folder_whatever_its_name(memstack: Run, corpus: Path) -> None:

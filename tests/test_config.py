@@ -45,7 +45,7 @@ def test_overrides_do_not_touch_what_they_are_applied_to() -> None:
         ("model.preset=huge", r"model\.preset: .*'tiny', 'small'.*got 'huge'"),
         ("model.memory_layers=[9]", r"memory_layers \(9,\) should lie within 1 to layers \(2\)"),
         ("train.rows=3", r"rows \(3\) should be a multiple of accumulation \(2\)"),
-        ("memory.capacity", r"--set takes key=value, such as memory\.backend=hnsw; got 'memory\.capacity'"),
+        ("memory.capacity", r"a setting is key=value, such as memory\.backend=hnsw; got 'memory\.capacity'"),
         ("model.preset.x=1", r"preset is a value, not a section"),
     ],
 )

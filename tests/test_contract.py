@@ -7,9 +7,11 @@ import torch
 from listed import ListMemory
 
 import memstack
+from memstack.metrics import recall_by_score
 from memstack.registry import registry
 from memstack.testing import MemoryContract
 from memstack.testing.checks import ensure_same_state
+from memstack.testing.machine import run_machine
 from memstack.testing.subject import CHUNK, SHAPE, Data
 
 BUNDLED = [offer.spec.name for offer in registry().offers() if offer.distribution.startswith("memstack ")]
@@ -45,15 +47,67 @@ class TestExactFloat16(MemoryContract):
     options: ClassVar[Any] = with_options("exact", dtype="float16")
 
 
+class TestExactOverlap(MemoryContract):
+    backend = "exact"
+    options: ClassVar[Any] = with_options("exact", overlap=True)
+
+
+@needs("faiss-ivf")
+class TestFaissIVF(MemoryContract):
+    backend = "faiss-ivf"
+
+
+@needs("faiss-ivf")
+class TestFaissIVFShards(MemoryContract):
+    """What stands in for removal on a GPU."""
+
+    backend = "faiss-ivf"
+    options: ClassVar[Any] = with_options("faiss-ivf", shards=3)
+
+
+@needs("faiss-ivf")
+class TestFaissIVFEightBits(MemoryContract):
+    backend = "faiss-ivf"
+    options: ClassVar[Any] = with_options("faiss-ivf", codec="sq8", shards=5, overlap=True)
+
+
+@needs("faiss-ivf")
+class TestFaissIVFProductQuantised(MemoryContract):
+    backend = "faiss-ivf"
+    options: ClassVar[Any] = with_options("faiss-ivf", codec="pq", rescored=8, dtype="bfloat16")
+
+
 @needs("hnsw")
 class TestHNSW(MemoryContract):
     backend = "hnsw"
 
 
 @needs("hnsw")
-class TestHNSWBFloat16(MemoryContract):
+class TestHNSWBFloat16Overlap(MemoryContract):
     backend = "hnsw"
-    options: ClassVar[Any] = with_options("hnsw", dtype="bfloat16")
+    options: ClassVar[Any] = with_options("hnsw", dtype="bfloat16", overlap=True)
+
+
+@needs("scann")
+class TestScann(MemoryContract):
+    backend = "scann"
+
+
+@needs("scann")
+class TestScannFloat16Overlap(MemoryContract):
+    backend = "scann"
+    options: ClassVar[Any] = with_options("scann", dtype="float16", overlap=True)
+
+
+@needs("jax")
+class TestJax(MemoryContract):
+    backend = "jax"
+
+
+@needs("jax")
+class TestJaxNative(MemoryContract):
+    backend = "jax"
+    options: ClassVar[Any] = with_options("jax", reduction="native", dtype="bfloat16", overlap=True)
 
 
 class TestOwnStorage(MemoryContract):
@@ -69,16 +123,27 @@ def test_any_backend_loads_what_any_other_saved(source: str, target: str) -> Non
             pytest.skip(f"{name} needs {', '.join(missing)}")
     data = Data(SHAPE)
     saving, loading = (memstack.create_memory(name, SHAPE, **with_options(name)) for name in (source, target))
-    for memory, chunks in ((saving, 4), (loading, 1)):
+    for memory, chunks in ((saving, 4), (loading, 1)):  # the ring of the first has gone round
         for _ in range(chunks):
             memory.add(data.keys(CHUNK), data.values(CHUNK))
     saving.reset(torch.tensor([False, True, False]))
     loading.load_state_dict(saving.state_dict())
     ensure_same_state(f"{source} to {target}", loading.state_dict(), saving.state_dict())
-    queries = data.queries(4)
-    best = saving.search(queries, 3), loading.search(queries, 3)
-    for row, empty in enumerate([False, True, False]):
-        assert all(bool(found.mask[row].any()) is not empty for found in best)
+    loading.add(data.keys(2), data.values(2))
+    queries = data.queries(16)
+    found, truth = loading.search(queries, 8), loading.search_exactly(queries, 8)
+    assert recall_by_score(found, truth) >= registry().spec(target).recall_floor - 0.1  # these keys have no clusters
+    assert found.mask[1].sum(-1).max() == 2
+
+
+@pytest.mark.parametrize(("name", "more"), [*((name, {}) for name in BUNDLED), ("faiss-ivf", {"shards": 3})])
+def test_thousands_of_random_steps_give_what_plain_lists_give(name: str, more: dict[str, Any]) -> None:
+    """The kit's own machine takes some hundreds, so that a check does not take long."""
+    if missing := registry().spec(name).missing():
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    options = with_options(name, **more)
+    contract: MemoryContract = type("Contract", (MemoryContract,), {"backend": name, "options": options})()
+    assert run_machine(contract.trial, examples=70, steps=50) >= 2000
 
 
 def test_every_bundled_backend_is_under_the_contract() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_the_readmes_code_runs() -> None:
 
 def test_the_backend_of_the_guide_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guide's class and record, put together as it says, pass the kit."""
-    search, plugin, _ = python_blocks(ROOT / "backends" / "README.md")
+    search, _, plugin, _ = python_blocks(ROOT / "backends" / "README.md")
     for name, code in {"memstack_sign.search": search, "memstack_sign": plugin}.items():
         module = types.ModuleType(name)
         exec(compile(code, name, "exec"), module.__dict__)
@@ -46,6 +47,14 @@ def test_the_backend_of_the_guide_keeps_the_contract(monkeypatch: pytest.MonkeyP
     report = check_memory(
         lambda shape: guide.create("sign", shape, **spec.test_options), exact=spec.exact, recall_floor=spec.recall_floor
     )
+    assert not report.failed, str(report)
+
+
+def test_the_tiered_memory_of_the_guide_keeps_the_contract() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(python_blocks(ROOT / "backends" / "README.md")[1], "backends/README.md", "exec"), scope)
+    memory = scope["HalfMemory"]
+    report = check_memory(lambda shape: memory(shape, memory.Options(exact_below=16)), recall_floor=0.95)
     assert not report.failed, str(report)
 
 
@@ -67,7 +76,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_options_in_the_text_exist(path: Path) -> None:
     """Each `memstack VERB --option` of the text is one that the command line knows."""
-    lines = re.findall(r"memstack (train|eval|export|demo|backends|check)\b([^\n`]*)", path.read_text(encoding="utf-8"))
+    verbs = "train|eval|compare|export|demo|backends|check|new-backend"
+    lines = re.findall(rf"memstack ({verbs})\b([^\n`]*)", path.read_text(encoding="utf-8"))
     for verb in sorted({verb for verb, _ in lines}):
         shown = subprocess.run(
             [sys.executable, "-m", "memstack", verb, "--help"], capture_output=True, text=True, check=True

@@ -103,6 +103,8 @@ def test_the_index_is_asked_for_no_more_than_there_is(memory: Recorder, data: Da
         ([-1, -1], []),
         ([9, 8, 7, 6], []),
         ([2, -1, 9, 0], [0, 2]),
+        ([1, 10, 2**40, -7], [1]),
+        ([3, 1, 3, 3], [1, 3]),
         (list(range(10)), [0, 1, 2, 3]),
     ],
 )

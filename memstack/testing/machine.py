@@ -49,8 +49,12 @@ class MemoryMachine(RuleBasedStateMachine):
         self.trial.check_lengths()
 
 
-def run_machine(make: Callable[[MemoryShape], Trial], examples: int = 30, steps: int = 15) -> None:
-    """Run random sequences of steps; raises AssertionError with the shortest failing sequence in its notes."""
+def run_machine(make: Callable[[MemoryShape], Trial], examples: int = 30, steps: int = 15) -> int:
+    """Run random sequences of steps and return how many steps those were, whole sequences that repeat included.
+
+    Raises AssertionError with the shortest failing sequence in its notes.
+    """
+    taken = 0
     configured = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -66,4 +70,10 @@ def run_machine(make: Callable[[MemoryShape], Trial], examples: int = 30, steps:
         def __init__(self) -> None:
             super().__init__(make)
 
+        @invariant()
+        def count(self) -> None:
+            nonlocal taken
+            taken += 1
+
     run_state_machine_as_test(Machine, settings=configured)
+    return taken

@@ -76,9 +76,13 @@ class Attention(nn.Module):
         """(B, T, heads * D) -> (B, heads, T, D)."""
         return x.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
 
-    def _scaled(self, scores: Float[Tensor, "B H T N"]) -> Tensor:
+    def score_scale(self) -> Float[Tensor, "heads 1 1"]:
+        """What scores are multiplied with before the softmax."""
         scale = self.scale.exp() if self.config.scale_form == "log" else self.scale.abs()
-        return scores.float() * scale[:, None, None]
+        return scale[:, None, None]
+
+    def _scaled(self, scores: Float[Tensor, "B H T N"]) -> Tensor:
+        return scores.float() * self.score_scale()
 
     def _smeared(self, raw_BGTD: Tensor, past: LayerEntries | None) -> Tensor:
         if self.smear is None:

@@ -1,8 +1,9 @@
-"""The commands ``train``, ``eval``, ``export`` and ``demo``."""
+"""The commands ``train``, ``eval``, ``compare``, ``export`` and ``demo``."""
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from memstack import ConfigError, MemstackError
+from memstack.config import MemoryConfig
+from memstack.errors import in_one_line
+from memstack.registry import registry
 from memstack_models import runs
+from memstack_models.comparison import Compared, Comparison, comparison_table, memory_of
 from memstack_models.config import RunConfig
 from memstack_models.corpus import TokenizedCorpus, short_documents
 from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
@@ -80,10 +85,43 @@ def eval_command(
     OUT.print(by_position_table(results))
     if json_ is not None:
         numbers = {name: result.summary() for name, result in results.items()}
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        json_.write_text(
-            json.dumps({"checkpoint": str(folder), "memories": numbers}, indent=2) + "\n", encoding="utf-8"
-        )
+        write_json(json_, {"checkpoint": str(folder), "memories": numbers})
+
+
+def compare_command(
+    checkpoint: Annotated[str, typer.Argument(help="A run folder, or the name of a checkpoint that ships.")],
+    backend: Annotated[
+        list[str], typer.Option("-b", "--backend", help="NAME or NAME,option=value,...; by default all installed ones.")
+    ] = NOTHING,
+    capacity: Annotated[list[int], typer.Option(help="Entries per memory; may be repeated.")] = [8192],  # noqa: B006
+    set_: Set = NOTHING,
+    json_: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file as well.")] = None,
+) -> None:
+    """Evaluate one checkpoint with several memories: perplexity, recall on its real keys, search and add times."""
+    if json_ is not None and json_.is_dir():
+        raise ConfigError(f"--json {json_} is a folder; name a file")
+    comparison = Comparison(runs.find(checkpoint), set_)
+    own = comparison.run.memory
+    memories = {
+        f"{text}/{size}": memory.model_copy(update={"capacity": size})
+        for size in capacity
+        for text, memory in _compared(own, backend).items()
+    }
+    failures: dict[str, str] = {}
+
+    def keep(results: dict[str, Compared]) -> None:
+        if json_ is not None:
+            numbers = {name: result.numbers() for name, result in results.items()}
+            write_json(json_, {"checkpoint": checkpoint, "memories": numbers, "failures": failures})
+
+    results = compare_with_progress(comparison, {"none": None} | memories, failures, keep)
+    anchors = {name: f"{own.backend}/{memory.capacity}" for name, memory in memories.items()}
+    say(comparison_table(results, own.backend, anchors))
+    say(f"search, add and worst add: in units of {own.backend}'s search with as many entries, measured in this run")
+    for name, reason in failures.items():
+        say(f"{name} failed: {reason}")
+    if failures:
+        raise typer.Exit(1)
 
 
 def export_command(
@@ -131,6 +169,49 @@ def evaluate_with_progress(title: str, model: Transformer, stream: Stream, token
         return evaluate(model, stream, tokenizer.token_bytes, lambda tokens: progress.advance(task, tokens))
 
 
+def compare_with_progress(
+    comparison: Comparison,
+    memories: Mapping[str, MemoryConfig | None],
+    failures: dict[str, str] | None = None,
+    keep: Callable[[dict[str, Compared]], None] = lambda results: None,
+) -> dict[str, Compared]:
+    """Evaluate with one memory after the other, a progress bar of tokens for each; ``keep`` is told after each.
+
+    What fails is raised or, if ``failures`` are given, noted there, and the others go on.
+    """
+    results: dict[str, Compared] = {}
+    with _progress() as progress:
+        for name, memory in memories.items():
+            task = progress.add_task(name.replace("none", "memory off"), total=comparison.tokens)
+            try:
+                results[name] = comparison.evaluate(memory, partial(progress.advance, task))
+            except Exception as error:
+                if failures is None:
+                    raise
+                failures[name] = in_one_line(error)
+            keep(results)
+    return results
+
+
+def _compared(own: MemoryConfig, chosen: list[str]) -> dict[str, MemoryConfig]:
+    """The memories to compare by what they are called: first the checkpoint's own backend, the unit of the others."""
+    memories = {own.backend: own}
+    for text in chosen or [spec.name for spec in registry().specs() if spec.name != own.backend]:
+        try:
+            memories[text] = memory_of(text, own.capacity, own.neighbours)
+        except MemstackError as error:
+            if chosen:
+                raise
+            say(f"left out: {error}")  # installed with something else, or not at all: no reason to compare nothing
+    return memories
+
+
+def write_json(path: Path, numbers: Any) -> None:
+    """Write plain numbers, making the folder they go to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+
+
 def by_position_table(results: dict[str, Evaluation]) -> Table:
     """Perplexity of each memory, whole and by position in the document."""
     stretches = list(next(iter(results.values())).by_position())
@@ -149,7 +230,8 @@ def measured_text(entry: dict[str, Any]) -> str:
     shares = [share for heads in entry["memory share"] for share in heads]
     memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
     times = f"search {entry['search ms']} ms, add {entry['add ms']} ms"
-    return f"step {entry['step']}: loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}"
+    recall = f", recall {entry['recall']:.3f}" if "recall" in entry else ""
+    return f"step {entry['step']}: loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}{recall}"
 
 
 def validation_text(entry: dict[str, Any]) -> str:

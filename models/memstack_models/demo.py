@@ -2,27 +2,23 @@
 
 import json
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib.pyplot as plt
 from rich.table import Table
 
-from memstack import create_memory
-from memstack.probes import RecallProbe
 from memstack.registry import registry
 from memstack_models import runs
-from memstack_models.commands import OUT, create_trainer, evaluate_with_progress, say, train_with_progress
-from memstack_models.data import evaluation_stream, tokenized, tokenizer_for
+from memstack_models.commands import OUT, compare_with_progress, create_trainer, say, train_with_progress
+from memstack_models.comparison import Comparison, memory_of
+from memstack_models.data import tokenizer_for
 from memstack_models.evaluation import BEYOND_4K, Evaluation
-from memstack_models.training import pick_device
 
 CHECKPOINT = "stdlib-small"
 MEMORIES = ("exact/256", "exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
 READ = ["eval.documents=4", "eval.tokens=24576", "eval.rows=4"]
 TINY = ["train.steps=60"]
-COMPARED_SEARCHES = 8  # every how many searches of an approximate backend are compared with exact ones
 
 
 def demo(backend: str, folder: Path) -> None:
@@ -31,11 +27,15 @@ def demo(backend: str, folder: Path) -> None:
         registry().backend_class(name)  # what is not installed should be said now, not after minutes
     folder.mkdir(parents=True, exist_ok=True)
     tiny = train_tiny(backend)
-    checkpoint = runs.find(CHECKPOINT)
-    results = {"none": evaluate_shipped(checkpoint, None)}
-    recalls: dict[str, float] = {}
-    for memory in MEMORIES:
-        results[memory] = evaluate_shipped(checkpoint, memory, recalls)
+    comparison = Comparison(runs.find(CHECKPOINT), READ)
+    neighbours = comparison.run.memory.neighbours
+    compared = compare_with_progress(
+        comparison,
+        {"none": None}
+        | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
+    )
+    results = {name: each.evaluation for name, each in compared.items()}
+    recalls = {name: each.probed["recall"] for name, each in compared.items() if each.probed}
     report = {
         "perplexity": {name: result.perplexity() for name, result in results.items()},
         "recall": recalls,
@@ -50,25 +50,6 @@ def demo(backend: str, folder: Path) -> None:
     first, last = tiny["losses"][0], tiny["losses"][-1]
     say(f"a tiny model, {tiny['steps']} steps with {backend}: loss {first:.2f} -> {last:.2f}")
     say(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
-
-
-def evaluate_shipped(checkpoint: Path, memory: str | None, recalls: dict[str, float] | None = None) -> Evaluation:
-    """Evaluate on held-out documents with ``backend/capacity``, noting an approximate backend's recall."""
-    name, _, capacity = (memory or "exact/1").partition("/")
-    run = runs.read_config(checkpoint, [*READ, f"memory.backend={name}", f"memory.capacity={capacity}"])
-    device = pick_device(run.train.device)
-    model, tokenizer = runs.load_model(checkpoint, run, device)
-    limits = run.eval
-    documents = tokenized(run.data.corpus, limits.split, tokenizer, limits.tokens, limits.documents).documents
-    stream = evaluation_stream(run, documents, device, run.memory if memory else None)
-    probes: list[RecallProbe] = []
-    if not registry().spec(name).exact:
-        probes = [RecallProbe(m, create_memory("exact", m.shape), COMPARED_SEARCHES) for m in stream.memories]
-        stream.memories = probes
-    result = evaluate_with_progress(memory or "memory off", model, stream, tokenizer)
-    if probes and recalls is not None and memory is not None:
-        recalls[memory] = fmean(recall for probe in probes for recall in probe.measured)
-    return result
 
 
 def train_tiny(backend: str) -> dict[str, Any]:

@@ -64,10 +64,7 @@ def create_memories(model: ModelConfig, memory: MemoryConfig, rows: int, device:
         value_dim=model.head_dim,
         capacity=memory.capacity,
     )
-    options = dict(memory.options)
-    known = registry().options(memory.backend, options)
-    if device.type in registry().spec(memory.backend).devices and "device" in type(known).model_fields:
-        options.setdefault("device", str(device))
+    options = registry().placed(memory.backend, memory.options, device)
     return [create_memory(memory.backend, shape, **options) for _ in model.memory_layers]
 
 

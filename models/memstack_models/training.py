@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from memstack import ConfigError
-from memstack.probes import TimedMemory
 from memstack.validation import usable_device
 from memstack_models import checkpoint, runs
 from memstack_models.config import RunConfig
@@ -29,6 +28,7 @@ from memstack_models.optimizers import (
 from memstack_models.reader import IGNORED, Segment
 from memstack_models.stream import Stream, below
 from memstack_models.transformer import New, Transformer
+from memstack_models.watching import Watch, probed_entry
 
 Report = Callable[[dict[str, Any]], None]
 GAIN = 0.01
@@ -53,10 +53,7 @@ class Trainer:
         self.model = Transformer(run.model, vocab_size, run.memory.neighbours).to(self.device)
         self.optimizer = create_optimizer(self.model, run.train)
         self.streams = training_streams(run, documents, self.device)
-        self.timed: list[TimedMemory] = []
-        for stream in self.streams:
-            stream.memories = timed = [TimedMemory(memory) for memory in stream.memories]
-            self.timed += timed
+        self.watches = [Watch(stream, self.model, run.memory) for stream in self.streams]
         self.validation, self.token_bytes = validation, token_bytes
         self.step = 0
 
@@ -70,6 +67,7 @@ class Trainer:
                 # Reading the shares waits for the device, so only what is logged is read.
                 shares = entry["memory share"].tolist()
                 entry["memory share"] = [[round(share, 4) for share in heads] for heads in shares]
+                entry |= probed_entry([probed for watch in self.watches for probed in watch.take_probed()])
                 runs.append_log(self.folder, entry)
                 report(entry)
             if config.validate_every and self.step % config.validate_every == 0:
@@ -158,7 +156,7 @@ class Trainer:
 
     def _measured(self, new: New, tokens: int, start: float) -> dict[str, Any]:
         seconds = time.perf_counter() - start
-        spent = [memory.take() for memory in self.timed]
+        spent = [watch.take_seconds() for watch in self.watches]
         return {
             "tokens/s": round(tokens / seconds),
             "memory share": new.memory_share,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -79,6 +80,10 @@ class Transformer(nn.Module):
             shares += [share] if share is not None else []
         logits = self.norm(x) @ self.embedding.weight.T * self.config.dim**-0.5
         return logits, New(tuple(layers), torch.stack(shares) if shares else x.new_zeros(0, self.config.heads))
+
+    def attention(self, layer: int) -> Attention:
+        """The attention of a layer, counted from 1."""
+        return cast(Block, self.blocks[layer - 1]).attention
 
     def _initialise(self) -> None:
         """Embedding of unit variance with logits divided by sqrt(dim), tied; what a block adds starts small."""

@@ -1,0 +1,74 @@
+"""What JAX compiles: a search of all memories, and a write into the copy of the keys."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from memstack_jax.buckets import bucket_top_k
+
+
+class Plan(NamedTuple):
+    """What a search is compiled for, beside the shapes of its arrays."""
+
+    used: int
+    """How many slots of the ring are looked at."""
+    k: int
+    buckets: bool
+    """Whether to reduce here, not in approx_max_k."""
+    recall_target: float
+    shuffled: bool
+    """Whether to deal the keys in a fixed random order, where they are reduced: text repeats itself, and what repeats
+    with a period that divides the buckets would always meet in one; the recall target assumes chance."""
+    block: int
+    """How many scores are held at once."""
+
+
+@partial(jax.jit, static_argnames="plan")
+def top_slots(
+    keys: jax.Array,
+    queries: jax.Array,
+    lengths: jax.Array | np.ndarray[tuple[int, ...], np.dtype[np.int32]],
+    plan: Plan,
+) -> jax.Array:
+    """Return the slots (rows, heads, q, k) of the largest inner products among each row's first ``lengths`` keys.
+
+    ``keys`` are the whole (rows, heads, capacity, key_dim) ring: a slice of the store would be a copy. -1 is no slot.
+    """
+    search = partial(_search_memory, plan=plan)
+    rows, heads, q, _ = queries.shape
+    memories = keys.reshape(-1, *keys.shape[2:]), queries.reshape(-1, *queries.shape[2:]), jnp.repeat(lengths, heads)
+    slots = jax.lax.map(search, memories, batch_size=max(1, plan.block // (plan.used * q)))
+    return slots.reshape(rows, heads, q, -1)
+
+
+def _search_memory(memory: tuple[jax.Array, jax.Array, jax.Array], plan: Plan) -> jax.Array:
+    """Search one memory: (capacity, key_dim) keys, (q, key_dim) queries and its length give (q, k) slots."""
+    keys, queries, length = memory
+    order = np.random.default_rng(0).permutation(plan.used) if plan.shuffled else np.arange(plan.used)
+    slot_at = jnp.asarray(order, jnp.int32)
+    dealt = (keys[slot_at] if plan.shuffled else keys[: plan.used]).astype(jnp.float32)
+
+    def search(query: jax.Array) -> jax.Array:
+        # The default precision would rank by TF32 or bfloat16 scores.
+        scores = jnp.matmul(query, dealt.T, precision=jax.lax.Precision.HIGHEST)
+        scores = jnp.where((slot_at < length) & ~jnp.isnan(scores), scores, -jnp.inf)
+        best, places = _largest(scores, plan)
+        return jnp.where(best > -jnp.inf, slot_at[places], -1)
+
+    return jax.lax.map(search, queries, batch_size=max(1, plan.block // plan.used))
+
+
+def _largest(scores: jax.Array, plan: Plan) -> tuple[jax.Array, jax.Array]:
+    if plan.buckets:
+        return bucket_top_k(scores, plan.k, plan.recall_target)
+    best, places = jax.lax.approx_max_k(scores, plan.k, recall_target=plan.recall_target)
+    return best, places
+
+
+@partial(jax.jit, donate_argnums=0)
+def written(copy: jax.Array, rows: jax.Array, slots: jax.Array, keys: jax.Array) -> jax.Array:
+    """Write (some, heads, n, key_dim) keys at (some, n) slots of these rows, in place; a slot past the ring is none."""
+    return copy.at[rows[:, None], :, slots].set(keys.astype(copy.dtype).swapaxes(1, 2), mode="drop")

@@ -1,0 +1,121 @@
+"""JAX's approximate top-k: brute force with an approximate selection (TPU-KNN, arXiv 2206.14286)."""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import pad
+
+from memstack import IndexedMemory, MemoryShape
+from memstack_jax.buckets import TILE
+from memstack_jax.programs import Plan, top_slots, written
+
+BLOCK = 1 << 28  # scores held at once: 1 GB of them
+CPU_BLOCK = 1 << 20  # about a core's cache
+
+
+class JaxMemory(IndexedMemory):
+    """Scores every key and keeps the best of each bucket, on the device that JAX finds.
+
+    There is no index. Where the store is on that device, JAX reads it in place; otherwise (a TPU, say, and a store on
+    the CPU) JAX holds a copy of the keys. Sizes are rounded up to powers of two, so that a growing memory compiles a
+    handful of programs. JAX takes 75 % of a GPU's memory at its first use: where torch shares the GPU, set
+    ``XLA_PYTHON_CLIENT_PREALLOCATE=false`` in the environment.
+    """
+
+    class Options(IndexedMemory.Options):
+        recall_target: Annotated[float, Field(gt=0, lt=1)] = 0.95
+        """The least share of the neighbours to expect: it sets how many buckets there are, and fewer are faster."""
+        reduction: Literal["native", "buckets"] = "native"
+        """``native`` is jax.lax.approx_max_k, which reduces on TPUs and is exact elsewhere, whatever the target;
+        ``buckets`` does the same reduction everywhere, so that a TPU's recall can be seen without one."""
+
+    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
+        options = options or self.Options()
+        super().__init__(shape, options)
+        self.options = options
+        self._jax_device = _device_beside(self.stored_keys.device)
+        self._shared = self._shares_memory()
+        self._copy: jax.Array | None = None
+
+    def index_add(
+        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+    ) -> None:
+        # A write that fails leaves no copy behind, and the next search copies the store anew.
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            self._copy = self._write_copy(copy, rows, slots, keys)
+
+    def index_search(
+        self, queries: Float[Tensor, "rows heads q key_dim"], k: int
+    ) -> Int[Tensor, "rows heads q candidates"]:
+        q = queries.shape[2]
+        slots = top_slots(
+            self._keys(),
+            self._to_jax(pad(queries, (0, 0, 0, _rounded(q) - q))),
+            self.lengths.int().numpy(),
+            self._plan(k),
+        ).block_until_ready()  # torch writes to the shared store as soon as this returns
+        found = torch.from_dlpack(slots) if self._shared else torch.from_numpy(np.array(slots))
+        return found[:, :, :q].to(self.device, torch.int64)
+
+    def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:
+        pass  # only slots within a row's length are searched
+
+    def _shares_memory(self) -> bool:
+        """Whether JAX's device and the store's are one."""
+        return {"gpu": "cuda"}.get(self._jax_device.platform, self._jax_device.platform) == self.device.type
+
+    def _plan(self, k: int) -> Plan:
+        platform, buckets = self._jax_device.platform, self.options.reduction == "buckets"
+        used = min(self.shape.capacity, max(TILE, _rounded(int(self.lengths.max()))))
+        return Plan(
+            used=used,
+            k=min(used, _rounded(k)),
+            buckets=buckets,
+            recall_target=self.options.recall_target,
+            shuffled=buckets or platform == "tpu",
+            block=CPU_BLOCK if platform == "cpu" else BLOCK,
+        )
+
+    def _keys(self) -> jax.Array:
+        """The whole ring on JAX's device: the store itself or the copy of it."""
+        if self._shared:
+            return self._to_jax(self.stored_keys)
+        if self._copy is None:
+            shape = self.shape
+            empty = jnp.zeros(self.stored_keys.shape, self.options.dtype, device=self._jax_device)
+            every_slot = torch.arange(shape.capacity).expand(shape.rows, -1)
+            self._copy = self._write_copy(empty, torch.arange(shape.rows), every_slot, self.stored_keys)
+        return self._copy
+
+    def _write_copy(self, copy: jax.Array, rows: Tensor, slots: Tensor, keys: Tensor) -> jax.Array:
+        gap = _rounded(slots.shape[1]) - slots.shape[1]
+        slots = pad(slots, (0, gap), value=self.shape.capacity)
+        sent = self._to_jax(pad(keys, (0, 0, 0, gap)))
+        # The caller may change its keys as soon as this returns.
+        return written(copy, rows.int().numpy(), slots.int().numpy(), sent).block_until_ready()
+
+    def _to_jax(self, tensor: Tensor) -> jax.Array:
+        """The same memory where it is shared; otherwise sent, in float32, for numpy knows no bfloat16."""
+        if self._shared:
+            return jax.dlpack.from_dlpack(tensor.contiguous(), device=self._jax_device)
+        return jax.device_put(tensor.to("cpu", torch.float32).numpy(), self._jax_device)
+
+
+def _device_beside(store: torch.device) -> Any:
+    """JAX's default device; on a machine of several GPUs, the one that the store is on."""
+    default = next(iter(jnp.zeros(()).devices()))
+    if store.type != "cuda" or default.platform != "gpu":
+        return default
+    return next(device for device in jax.local_devices() if device.local_hardware_id == store.index)
+
+
+def _rounded(size: int) -> int:
+    """The next power of two."""
+    return 1 << (size - 1).bit_length()

@@ -1,0 +1,40 @@
+"""One piece of work at a time behind the caller's back, in order; its error is raised where the caller next asks."""
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+
+_WORKING: ContextVar["Background | None"] = ContextVar("memstack-working", default=None)
+"""Whose work the thread at hand is part of; a pool's threads know it if they run in a copy of the caller's context."""
+
+
+class Background:
+    """Runs work in a thread of its own; ``settle`` waits for it."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in the background, once what was started before has ended; raises that one's error."""
+        self.settle()
+
+        def run() -> None:
+            _WORKING.set(self)
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - kept for the caller, who cannot catch it in this thread
+                self._error = error
+
+        self._thread = threading.Thread(target=run, name="memstack-add")
+        self._thread.start()
+
+    def settle(self) -> None:
+        """Wait until nothing runs any more, and raise what it raised; the work itself may call this and goes on."""
+        if self._thread is None or _WORKING.get() is self:
+            return
+        self._thread.join()
+        self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error

@@ -1,0 +1,36 @@
+"""What a memory costs and finds, measured: key sets, true neighbours, timing, and all of it for one memory."""
+
+from memstack.measure.floors import RandomEntries, Recent
+from memstack.measure.keysets import KEY_SETS, KeyStream
+from memstack.measure.machine import describe_machine
+from memstack.measure.measurement import CHUNK, Measurement, TooSlowError, add_entries, measure_memory
+from memstack.measure.recorded import Recorded, Recording
+from memstack.measure.sweep import Point, Workload, described, front, installed, settings_of
+from memstack.measure.timing import Timing, device_of, time_call, timed
+from memstack.measure.truth import true_neighbours
+
+__all__ = [
+    "CHUNK",
+    "KEY_SETS",
+    "KeyStream",
+    "Measurement",
+    "Point",
+    "RandomEntries",
+    "Recent",
+    "Recorded",
+    "Recording",
+    "Timing",
+    "TooSlowError",
+    "Workload",
+    "add_entries",
+    "describe_machine",
+    "described",
+    "device_of",
+    "front",
+    "installed",
+    "measure_memory",
+    "settings_of",
+    "time_call",
+    "timed",
+    "true_neighbours",
+]

@@ -1,0 +1,125 @@
+"""measure_memory: recall of a full memory that turns over, and the time of each of its verbs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from memstack.errors import MemstackError
+from memstack.measure.keysets import KEY_SETS, KeyStream
+from memstack.measure.timing import Timing, device_of, time_call, timed
+from memstack.measure.truth import true_neighbours
+from memstack.memory import Memory, MemoryShape
+from memstack.metrics import attention_mass_recall_by_score, recall_by_score
+
+CHUNK = 256  # entries per add
+NEIGHBOURS = 32
+ATTENTION_SCALE = 10.0  # of cosines before the softmax: what heads of trained models have, in order of magnitude
+
+Start = Callable[[MemoryShape, int, torch.device], KeyStream]
+"""Starts a stream of keys from shape, seed and device: a class of ``KEY_SETS``, say."""
+
+
+class TooSlowError(MemstackError):
+    """A memory was given up on, for its adds took longer than was allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one memory did with one key set. All times are of one call for all rows and heads together."""
+
+    key_set: str
+    neighbours: int
+    """k of the searches."""
+    recall: float
+    """Fraction of the true neighbours found, by score, at capacity after some turnover."""
+    attention_mass_recall: float
+    """The same, each neighbour weighted by its softmax weight."""
+    search: Mapping[int, Timing]
+    """By number of queries per row and head."""
+    fill: Timing
+    """Adds of a chunk until the memory was full: the worst is the one that trains or rebuilds."""
+    add: Timing
+    """Adds of a chunk to the full memory, each replacing the oldest entries."""
+    reset: Timing
+    """Resets of one full row, each row in turn."""
+
+
+def measure_memory(
+    memory: Memory,
+    key_set: str,
+    *,
+    neighbours: int = NEIGHBOURS,
+    chunk: int = CHUNK,
+    turnover: float = 0.25,
+    queries: Sequence[int] = (64, 256),
+    repeats: int = 5,
+    seed: int = 0,
+    start: Start | None = None,
+    limit_s: float = math.inf,
+) -> Measurement:
+    """Fill an empty memory from a key set, replace ``turnover`` of it, and measure what it then finds and costs.
+
+    ``queries`` are the numbers of queries per row and head to time; recall is measured on the largest. Keys and queries
+    lie where the memory does. The memory is empty again at the end. ``start`` brings keys of another kind than those of
+    ``KEY_SETS``; ``key_set`` is then only what they are called. TooSlowError once filling, or turning over, has taken
+    ``limit_s``.
+    """
+    device, capacity = device_of(memory), memory.shape.capacity
+    start = start or KEY_SETS[key_set]
+    _warm_up(memory, start(memory.shape, seed + 1, device), neighbours, chunk)
+    stream = start(memory.shape, seed, device)
+    fill = add_entries(memory, stream, capacity, chunk, limit_s)
+    add = add_entries(memory, stream, max(chunk, round(turnover * capacity)), chunk, limit_s)
+    asked = stream.queries(max(queries))
+    truth = true_neighbours(memory, asked, neighbours, device)
+    found = memory.search(asked, neighbours)
+    return Measurement(
+        key_set=key_set,
+        neighbours=neighbours,
+        recall=recall_by_score(found, truth),
+        attention_mass_recall=attention_mass_recall_by_score(found, truth, ATTENTION_SCALE),
+        search={q: _time_search(memory, asked[:, :, :q], neighbours, repeats) for q in queries},
+        fill=fill,
+        add=add,
+        reset=_time_resets(memory),
+    )
+
+
+def add_entries(
+    memory: Memory, stream: KeyStream, entries: int, chunk: int = CHUNK, limit_s: float = math.inf
+) -> Timing:
+    """Add the stream's next entries to every row and head, chunk by chunk; return the time of each add.
+
+    The last chunk is smaller if need be. Values are random: no search looks at them. TooSlowError once the adds have
+    taken ``limit_s`` and more are left.
+    """
+    shape, device = memory.shape, device_of(memory)
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(shape.rows, shape.heads, chunk, shape.value_dim, generator=random).to(device)
+    seconds: list[float] = []
+    for n in [chunk] * (entries // chunk) + [entries % chunk] * bool(entries % chunk):
+        if sum(seconds) > limit_s:
+            added = chunk * len(seconds)
+            raise TooSlowError(f"adding {added:,} of {entries:,} entries took more than the {limit_s:.3g} s allowed")
+        keys = stream.keys(n).to(device)
+        seconds.append(timed(lambda keys=keys, n=n: memory.add(keys, values[:, :, :n]), device)[1])
+    return Timing(tuple(seconds))
+
+
+def _warm_up(memory: Memory, stream: KeyStream, neighbours: int, chunk: int) -> None:
+    """One round of every verb: what a library loads or compiles at its first call is not the memory's cost."""
+    add_entries(memory, stream, min(chunk, memory.shape.capacity), chunk)
+    memory.search(stream.queries(1), neighbours)
+    memory.reset()
+
+
+def _time_search(memory: Memory, queries: torch.Tensor, neighbours: int, repeats: int) -> Timing:
+    return time_call(lambda: memory.search(queries, neighbours), repeats=repeats, device=device_of(memory))
+
+
+def _time_resets(memory: Memory) -> Timing:
+    one_row = torch.eye(memory.shape.rows, dtype=torch.bool)
+    seconds = [timed(lambda row=row: memory.reset(row), device_of(memory))[1] for row in one_row]
+    return Timing(tuple(seconds))

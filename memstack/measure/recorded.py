@@ -1,0 +1,96 @@
+"""Recorded: a key stream of what a trained model really stored and asked, instead of invented keys."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from memstack.errors import ShapeError
+from memstack.measure.keysets import BLOCK, KeyStream
+from memstack.memory import MemoryShape
+
+GOLDEN = 0.618  # of the recording, from one seed's start to the next: no two of the first few are near
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a model stored and asked, in order: one memory per memory layer and head, all of the same text."""
+
+    keys: Float[Tensor, "memories entries key_dim"]
+    """In half precision."""
+    queries: Float[Tensor, "memories entries key_dim"]
+    """Asked at the token whose key is at the same place; where heads share a memory, by each of them in turn."""
+    segment: int
+    """Tokens that the model read at once: a query saw none of the keys of its own segment in the memory."""
+
+    @property
+    def memories(self) -> int:
+        """How many memories were recorded."""
+        return self.keys.shape[0]
+
+    @property
+    def entries(self) -> int:
+        """How many entries each of them was given."""
+        return self.keys.shape[1]
+
+    @property
+    def key_dim(self) -> int:
+        """The keys' dimensions."""
+        return self.keys.shape[2]
+
+
+class Recorded(KeyStream):
+    """Recorded keys in the order in which they were stored, and the queries that the model asked next.
+
+    The rows' heads take the recorded memories in turn. Where there are more of them than were recorded, each further
+    round starts elsewhere in the text, at even distances; another seed starts all of them elsewhere. Behind the end of
+    the text comes its beginning, as another document might: the stream is endless, and repeats after ``entries`` keys.
+    ShapeError where a memory would hold copies for that reason, or keys of another dimension.
+    """
+
+    def __init__(
+        self, shape: MemoryShape, recording: Recording, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        _check(shape, recording)
+        super().__init__(shape, seed, device)
+        self.recording = recording
+        memory = torch.arange(shape.rows * shape.heads)
+        rounds = -(-len(memory) // recording.memories)
+        start = memory // recording.memories * recording.entries // rounds + int(seed * GOLDEN * recording.entries)
+        self._memory, self._start = (memory % recording.memories)[:, None], start[:, None]
+        self._made, self._taken = 0, 0
+
+    def keys(self, n: int) -> Float[Tensor, "rows heads n key_dim"]:
+        taken = super().keys(n)
+        self._taken += n
+        return taken
+
+    def _block(self) -> Tensor:
+        self._made += BLOCK
+        return self._at(self.recording.keys, torch.arange(self._made - BLOCK, self._made))
+
+    def _questions(self, q: int) -> Tensor:
+        """Those of the segment after the newest key, in order: all if q is a segment, a choice if it is less."""
+        segment = self.recording.segment
+        rounds = [torch.randperm(segment, generator=self._asking) for _ in range(-(-q // segment))]
+        place = torch.cat([torch.empty(0, dtype=torch.int64), *rounds])[:q].sort().values
+        return self._at(self.recording.queries, self._taken + place)
+
+    def _at(self, recorded: Tensor, place: Tensor) -> Float[Tensor, "rows heads n key_dim"]:
+        """What was recorded at these places of each memory's own text, rounded anew to unit length."""
+        found = recorded[self._memory, (self._start + place) % self.recording.entries].float()
+        return normalize(found, dim=-1).view(self.shape.rows, self.shape.heads, len(place), self.shape.key_dim)
+
+
+def _check(shape: MemoryShape, recording: Recording) -> None:
+    if shape.key_dim != recording.key_dim:
+        raise ShapeError(
+            f"the recorded keys have key_dim={recording.key_dim}, the memory has {shape.key_dim}: give it the former"
+        )
+    if shape.capacity > recording.entries:
+        raise ShapeError(
+            f"a memory of {shape.capacity} entries would hold copies of the {recording.entries} that were recorded: "
+            "record more, or lower its capacity"
+        )

@@ -1,0 +1,68 @@
+"""Wall time of calls, measured so that it means something: warm, repeated, and with the accelerator's work done."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from memstack.memory import Memory
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long each of several calls took."""
+
+    seconds: tuple[float, ...]
+    """One entry per call, in the order in which they were made."""
+
+    @property
+    def median_ms(self) -> float:
+        """The usual call, in milliseconds: unlike the mean, it ignores a call that something else disturbed."""
+        return 1e3 * statistics.median(self.seconds)
+
+    @property
+    def mean_ms(self) -> float:
+        """What a call costs in the long run, in milliseconds: the rare one that trains or rebuilds counts."""
+        return 1e3 * statistics.fmean(self.seconds)
+
+    @property
+    def worst_ms(self) -> float:
+        """The slowest call, in milliseconds."""
+        return 1e3 * max(self.seconds)
+
+
+def time_call(
+    call: Callable[[], object], *, repeats: int = 5, warm_up: int = 1, device: torch.device | str = "cpu"
+) -> Timing:
+    """Time a call that may be made again and again; the first ``warm_up`` calls are not counted.
+
+    ``device`` is the one whose work must be done before a call counts as finished.
+    """
+    for _ in range(warm_up):
+        call()
+    return Timing(tuple(timed(call, device)[1] for _ in range(repeats)))
+
+
+def timed(call: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, float]:
+    """Make one call; return what it returned and the seconds it took, the work of ``device`` included."""
+    _wait(device)
+    start = time.perf_counter()
+    result = call()
+    _wait(device)
+    return result, time.perf_counter() - start
+
+
+def device_of(memory: Memory) -> torch.device:
+    """The device on which a memory works and a model would ask it; the CPU for one that does not say."""
+    return torch.device(getattr(memory, "device", "cpu"))
+
+
+def _wait(device: torch.device | str) -> None:
+    # A CPU's results are there when the call returns; an accelerator's are only on their way.
+    if torch.device(device).type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -1,0 +1,44 @@
+"""Keys that lie on the same sides of random hyperplanes as the query (Charikar, STOC 2002; arXiv 1509.02897)."""
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from memstack import IndexedMemory, MemoryShape
+
+
+class LSHMemory(IndexedMemory):
+    """Two vectors lie on one side of a random hyperplane with probability 1 - angle / pi: shared sides tell it."""
+
+    class Options(IndexedMemory.Options):
+        bits: PositiveInt = 64
+        """Hyperplanes, that is bits per key; more is slower and more accurate."""
+        candidates: PositiveInt = 128
+        """Keys proposed per query, never fewer than k; more is slower and more accurate."""
+        seed: int = 0
+        """Seeds the hyperplanes."""
+
+    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
+        options = options or self.Options()
+        super().__init__(shape, options)
+        self.candidates = options.candidates
+        random = torch.Generator().manual_seed(options.seed)
+        self._planes = torch.randn(shape.key_dim, options.bits, generator=random).to(self.device)
+        # Sides as +1 and -1, so that a matrix product counts those that agree.
+        self._sides = torch.zeros(shape.rows, shape.heads, shape.capacity, options.bits, device=self.device)
+
+    def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
+        self._sides[rows[:, None], :, slots] = self._hash(keys).transpose(1, 2)
+
+    def index_search(self, queries: Tensor, k: int) -> Tensor:
+        lengths = self.lengths
+        used = int(lengths.max())
+        agreement = self._hash(queries) @ self._sides[:, :, :used].mT
+        dead = (torch.arange(used) >= lengths[:, None])[:, None, None].to(self.device)
+        return agreement.masked_fill(dead, -torch.inf).topk(min(used, max(k, self.candidates))).indices
+
+    def index_forget(self, rows: Tensor) -> None:
+        """Nothing to do: a side is looked at only while its slot is live, and adding replaces it."""
+
+    def _hash(self, vectors: Tensor) -> Tensor:
+        return (vectors.to(self._planes.dtype) @ self._planes > 0).to(self._planes.dtype) * 2 - 1

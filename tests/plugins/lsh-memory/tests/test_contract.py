@@ -1,0 +1,5 @@
+from memstack.testing import MemoryContract
+
+
+class TestLSH(MemoryContract):
+    backend = "lsh"
