@@ -11,10 +11,18 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
     summaries = {
         "train": "Train a model by a recipe, in a run folder that can be resumed.",
         "eval": "Evaluate a checkpoint on held-out documents, with and without its memory.",
+        "compare": "Evaluate a checkpoint with several memories: perplexity, recall, search and add times.",
+        "report": "Measure every backend on a checkpoint's own keys: a page of pictures, and the numbers.",
+        "tune": "Pick the fastest backend and options for this machine at a recall, and say why.",
         "export": "Write a run's weights in bfloat16 to a folder that can be shared.",
         "demo": "Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
     }
+    measuring = "report", "tune"
     return [
-        memstack.CommandSpec(name=name, target=f"memstack_models.commands:{name}_command", summary=summary)
+        memstack.CommandSpec(
+            name=name,
+            target=f"memstack_models.{'measuring' if name in measuring else 'commands'}:{name}_command",
+            summary=summary,
+        )
         for name, summary in summaries.items()
     ]

@@ -1,0 +1,87 @@
+"""step_times(): what a whole training step costs with each backend, and without a memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, log
+from pathlib import Path
+from typing import Any
+
+from memstack.config import MemoryConfig, ProbeConfig
+from memstack.measure import Recorded, Recording, Timing, add_entries, described, installed, time_call
+from memstack_models.comparison import Comparison
+from memstack_models.training import Trainer
+
+Attempt = Callable[[str, str, int, Callable[[], Timing]], Timing | None]
+ROWS, STEPS = 2, 5
+
+
+def step_times(
+    sizes: Sequence[int],
+    comparison: Comparison,
+    recorded: Recording,
+    scaling: Sequence[Mapping[str, Any]],
+    attempt: Attempt,
+    limit_s: float = inf,
+) -> list[dict[str, Any]]:
+    """Median milliseconds of a training step by backend and size, and once without a memory (backend None).
+
+    Every memory is full of recorded keys. Each backend has the options that ``scaling`` found good enough for the
+    nearest size, its defaults if it found none. One that fails, or takes more than ``limit_s`` to fill the memories of
+    a layer, is not tried at a larger size.
+    """
+    found: list[dict[str, Any]] = []
+    without = attempt("steps", "memory off", 0, lambda: _timed(comparison, recorded, None, limit_s))
+    if without is not None:
+        found.append({"backend": None, "options": {}, "entries": 0, "ms": without.median_ms})
+    for spec in installed():
+        for entries in sizes:
+            options = _good_enough(spec.name, entries, scaling)
+            memory = MemoryConfig(
+                backend=spec.name,
+                capacity=entries,
+                neighbours=comparison.run.memory.neighbours,
+                options=options,
+                probe=ProbeConfig(every=0),
+            )
+            timing = attempt(
+                "steps",
+                described(spec.name, options),
+                entries,
+                lambda memory=memory: _timed(comparison, recorded, memory, limit_s),
+            )
+            if timing is None:
+                break
+            found.append({"backend": spec.name, "options": options, "entries": entries, "ms": timing.median_ms})
+    return found
+
+
+def _timed(comparison: Comparison, recorded: Recording, memory: MemoryConfig | None, limit_s: float) -> Timing:
+    """Steps of the checkpoint's model over documents that go on beyond them, every memory full."""
+    trainer = _trainer(comparison, memory or MemoryConfig(capacity=1))
+    (stream,) = trainer.streams
+    trainer.advance()  # at the documents' start, which resets the memories
+    if memory is None:
+        stream.memories = []
+    for seed, inside in enumerate(stream.memories):
+        add_entries(inside, Recorded(inside.shape, recorded, seed), inside.shape.capacity, recorded.segment, limit_s)
+    return time_call(trainer.advance, repeats=STEPS, device=comparison.device)
+
+
+def _trainer(comparison: Comparison, memory: MemoryConfig) -> Trainer:
+    run = comparison.run
+    train = run.train.model_copy(update={"rows": ROWS, "accumulation": 1})
+    run = run.model_copy(update={"train": train, "memory": memory})
+    # The folder is where it would save; it is not asked to.
+    trainer = Trainer(
+        run, Path(), comparison.tokenizer.vocab_size, comparison.documents, [], comparison.tokenizer.token_bytes
+    )
+    trainer.model.load_state_dict(comparison.model.state_dict())
+    return trainer
+
+
+def _good_enough(backend: str, entries: int, scaling: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The options that were measured last, and so reached the target if any did, at the size nearest to this one."""
+    mine = [point for point in scaling if point["backend"] == backend]
+    if not mine:
+        return {}
+    nearest = min(abs(log(point["entries"] / entries)) for point in mine)
+    return next(dict(point["options"]) for point in reversed(mine) if abs(log(point["entries"] / entries)) == nearest)
