@@ -1,0 +1,1 @@
+"""memstack's benchmarks, for asv; see README.md. (asv wants a package.)"""

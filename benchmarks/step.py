@@ -1,0 +1,77 @@
+"""What a memory costs where it is used: whole training steps of a model of the shipped checkpoint's size."""
+
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch._dynamo  # which the first optimiser imports for seconds: once, before asv forks
+from memstack_models import runs
+from memstack_models.training import Trainer
+
+from memstack.measure import KEY_SETS, add_entries, timed
+
+from .common import BACKENDS, DEVICE, SharedFolder, once, require_affordable, require_installed
+
+RECIPE, VOCABULARY, MEMORIES = "stdlib-small", 1024, 64
+SEGMENTS = 64  # of a document: no row ends one while it is timed
+
+
+class TrainingStep(SharedFolder):
+    """Forward with search, backward, optimiser, then the memories are written: 8 rows of 256 tokens, all memories full.
+
+    Two layers of 4 heads have a memory, 64 memories in all; they were filled with drifting keys. The text is random
+    tokens: a step takes as long whatever is read. The same model without a memory makes its steps in turns with it, in
+    the same process.
+    """
+
+    params = (BACKENDS, [2048, 8192])
+    param_names = ("backend", "entries")
+    timeout = 300
+    settings: tuple[str, ...] = ()
+    """Overrides of the recipe."""
+    turns = 4
+
+    def setup(self, backend: str, entries: int) -> None:
+        require_installed(backend)
+        require_affordable(backend, MEMORIES * entries)
+
+    def track_step(self, backend: str, entries: int) -> float:
+        return self._measured(backend, entries)["step"]
+
+    def track_ratio(self, backend: str, entries: int) -> float:
+        return self._measured(backend, entries)["ratio"]
+
+    track_step.unit = "seconds"
+    track_ratio.unit = "times the step without a memory"
+
+    def _measured(self, backend: str, entries: int) -> dict[str, float]:
+        return once(f"step-{backend}-{entries}", lambda: self._measure(backend, entries))
+
+    def _measure(self, backend: str, entries: int) -> dict[str, float]:
+        # No probe: it is the memory that is measured.
+        memory = {"backend": backend, "capacity": entries, "probe.every": 0}
+        trainers = (
+            self._create(*(f"memory.{name}={value}" for name, value in memory.items())),
+            self._create("model.memory_layers=[]"),
+        )
+        fill(trainers[0], entries)
+        turns = [[timed(each.advance, each.device)[1] for each in trainers] for _ in range(self.turns)]
+        step, without = (median(seconds) for seconds in zip(*turns, strict=True))
+        return {"step": step, "ratio": step / without}
+
+    def _create(self, *overrides: str) -> Trainer:
+        """A trainer that has made its first step, in which every row starts a document."""
+        run = runs.recipe(RECIPE, [*self.settings, *overrides, f"train.device={DEVICE}"])
+        random = torch.Generator().manual_seed(0)
+        length = SEGMENTS * run.train.segment + 1
+        texts = list(torch.randint(VOCABULARY, (run.train.rows, length), generator=random))
+        trainer = Trainer(run, Path(), VOCABULARY, texts, [], torch.ones(VOCABULARY, dtype=torch.int64))
+        trainer.advance()
+        return trainer
+
+
+def fill(trainer: Trainer, entries: int) -> None:
+    """Fill the trainer's memories."""
+    memories = [memory for stream in trainer.streams for memory in stream.memories]
+    for seed, memory in enumerate(memories):
+        add_entries(memory, KEY_SETS["drifting"](memory.shape, seed, DEVICE), entries)
