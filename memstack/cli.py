@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from memstack import config, display
 from memstack.backend import CommandSpec, import_target
-from memstack.errors import ConfigError, MemstackError, in_one_line
+from memstack.errors import ConfigError, DuplicateCommandError, MemstackError, in_one_line
 from memstack.memory import MemoryShape
 from memstack.registry import registry
 
@@ -32,12 +32,11 @@ class Group(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        spec = registry().command(cmd_name)
-        if spec is None:
-            return None
-        single = typer.Typer(add_completion=False)
-        single.command(spec.name, help=spec.summary)(_imported(spec))
-        return typer.main.get_command(single)
+        try:
+            spec = registry().command(cmd_name)
+        except DuplicateCommandError as error:
+            return _as_command(cmd_name, str(error), _failing(error))
+        return None if spec is None else _as_command(spec.name, spec.summary, _imported(spec))
 
 
 app = typer.Typer(cls=Group, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -128,11 +127,22 @@ def _imported(spec: CommandSpec) -> Callable[..., Any]:
         return import_target(spec.target)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may fail in any way
         reason = f"command {spec.name!r} cannot be imported from {spec.target}: {in_one_line(error)}"
+        return _failing(MemstackError(reason))
 
-        def broken() -> None:
-            raise MemstackError(reason)
 
-        return broken
+def _failing(error: MemstackError) -> Callable[[], None]:
+    """A command that says what is wrong with it when it is run: help still lists the others."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def _as_command(name: str, summary: str, function: Callable[..., Any]) -> Any:
+    single = typer.Typer(add_completion=False)
+    single.command(name, help=summary)(function)
+    return typer.main.get_command(single)
 
 
 def main() -> None:

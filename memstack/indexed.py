@@ -124,7 +124,9 @@ class IndexedMemory(Memory):
         """
         keys, lengths = self.stored_keys, self.lengths
         if rows is not None and not bool(rows.all()):
-            keys, lengths = keys[rows.to(keys.device)], lengths[rows]
+            lengths = lengths[rows]
+            # Picking rows copies them: what is live of them, not the whole ring.
+            keys = keys[:, :, : int(lengths.max())][rows.to(keys.device)]
         return nearest_slots(keys, lengths, queries, k, block)
 
     def search_exactly(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
@@ -157,6 +159,9 @@ class IndexedMemory(Memory):
             rows = torch.ones(self.shape.rows, dtype=torch.bool)
         if rows.dtype != torch.bool or tuple(rows.shape) != (self.shape.rows,):
             raise ShapeError(f"rows should be bool ({self.shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+        if not bool(rows.any()):
+            self._version += 1
+            return  # a training loop asks this at every step: it need not wait for an add in the background
         self._adding.settle()
         self._written[rows.cpu()] = 0
         self._version += 1
@@ -264,7 +269,8 @@ class IndexedMemory(Memory):
         index = torch.where(positions >= 0, first_slot + slots, self._null)
         scores = inner_products(queries.flatten(0, 2), self._key_table, index.flatten(0, 2), self._freshness())
         scores = scores.view(index.shape)
-        missing = (positions < 0) | scores.isnan()
+        # A score that overflows cannot be told from that of a missing column.
+        missing = (positions < 0) | scores.isnan() | scores.isneginf()
         scores, order = scores.masked_fill(missing, -torch.inf).sort(dim=-1, descending=True, stable=True)
         order = order[..., :k]
         gap = (0, k - order.shape[-1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from memstack.indexed import IndexedMemory
+from memstack.measure.timing import wait_for
 from memstack.measure.truth import true_neighbours
 from memstack.memory import Memory, SearchResult
 from memstack.metrics import attention_mass_recall_by_score, recall_by_score
@@ -48,10 +49,15 @@ class MemoryWrapper(Memory):
 
 
 class TimedMemory(MemoryWrapper):
-    """Adds up the seconds that search, add and reset take, as seen by the caller (a GPU may still be working)."""
+    """Adds up the seconds that search, add and reset take, as seen by the caller.
 
-    def __init__(self, memory: Memory) -> None:
+    An accelerator may still be working then, unless its ``device`` is given: what it had to do before is then not
+    counted, and all it is told to do is. That costs a wait at every call.
+    """
+
+    def __init__(self, memory: Memory, device: torch.device | str = "cpu") -> None:
         super().__init__(memory)
+        self.device = device
         self.seconds = {"search": 0.0, "add": 0.0, "reset": 0.0}
 
     def take(self) -> dict[str, float]:
@@ -78,9 +84,11 @@ class TimedMemory(MemoryWrapper):
 
     @contextmanager
     def _timed(self, verb: str) -> Generator[None, None, None]:
+        wait_for(self.device)
         start = time.perf_counter()
         try:
             yield
+            wait_for(self.device)
         finally:
             self.seconds[verb] += time.perf_counter() - start
 
@@ -100,8 +108,9 @@ class Probed:
 class RecallProbe(MemoryWrapper):
     """Compares every ``every``-th search with exact search over the same entries, for up to ``sampled`` of its queries.
 
-    Nothing is stored twice: the truth is searched in the entries of the memory inside. Where recall is below ``floor``
-    it warns (RecallWarning); with ``below="fallback"`` it also answers by exact search until one is good again.
+    Nothing is stored twice: the truth is searched in the entries of the memory inside. Where recall falls below
+    ``floor`` it warns (RecallWarning), once until one is good again; with ``below="fallback"`` it also answers by exact
+    search until then.
     ``scale`` returns what the attention multiplies scores with before its softmax, a number or (query_heads, 1, 1).
     An ``every`` of 0 compares none.
     """
@@ -118,10 +127,14 @@ class RecallProbe(MemoryWrapper):
     ) -> None:
         super().__init__(memory)
         self.every, self.sampled, self.floor, self.below, self.scale = every, sampled, floor, below, scale
-        self.fallen_back = False
-        """True while searches are answered exactly, for the last comparison was below the floor."""
+        self._low = False
         self._measured: list[Probed] = []
         self._searches = 0
+
+    @property
+    def fallen_back(self) -> bool:
+        """True while searches are answered exactly, for the last comparison was below the floor."""
+        return self._low and self.below == "fallback"
 
     def take(self) -> list[Probed]:
         """Return what was measured since the last call."""
@@ -129,12 +142,14 @@ class RecallProbe(MemoryWrapper):
         return taken
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
-        # Nothing is stored at a document's start: such a search would count as a perfect one.
-        due = self.every > 0 and self._searches % self.every == 0 and queries.numel() and bool(self.lengths.any())
+        due = self.every > 0 and self._searches % self.every == 0 and queries.numel() > 0
         self._searches += 1
-        if not due:
-            return self._search_exactly(queries, k) if self.fallen_back else super().search(queries, k)
+        if self.fallen_back and not due:
+            return self._search_exactly(queries, k)
         found = super().search(queries, k)
+        # Nothing is stored at a document's start: such a search would count as a perfect one.
+        if not due or not bool(self.lengths.any()):
+            return found
         self._compare(found, queries, k)
         return self._search_exactly(queries, k) if self.fallen_back else found
 
@@ -160,7 +175,8 @@ class RecallProbe(MemoryWrapper):
         self._judge(probed.recall)
 
     def _judge(self, recall: float) -> None:
-        if recall < self.floor and not self.fallen_back:
+        was_low, self._low = self._low, recall < self.floor
+        if self._low and not was_low:
             then = "searching exactly until it recovers" if self.below == "fallback" else "going on with it"
             warnings.warn(
                 f"the memory's recall is {recall:.3f}, below the floor of {self.floor:.3f}: {then}; "
@@ -168,7 +184,6 @@ class RecallProbe(MemoryWrapper):
                 RecallWarning,
                 stacklevel=4,
             )
-        self.fallen_back = self.below == "fallback" and recall < self.floor
 
 
 def exact_search(memory: Memory, queries: Tensor, k: int) -> SearchResult:

@@ -2,7 +2,7 @@
 
 import functools
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -135,7 +135,7 @@ class Registry:
             raise BackendUnavailableError(f"backend {name!r} needs {', '.join(missing)}: {spec.pip_line}")
         try:
             return import_target(spec.target)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             why = f"cannot be imported from {spec.target}: {in_one_line(error)}"
             raise BackendUnavailableError(f"backend {name!r} {why}") from error
 
@@ -166,12 +166,10 @@ class Registry:
             return build(shape, checked)
 
     def problems(self) -> tuple[str, ...]:
-        """Return one line for every plugin that is broken and every backend that is offered more than once."""
-        sources: dict[str, list[Source]] = {}
-        for offer in self.offers():
-            sources.setdefault(offer.spec.name, []).append(offer.source)
-        twice = (_offered_twice("backend", name, found) for name, found in sources.items() if len(found) > 1)
-        return (*self._broken(), *twice)
+        """Return one line for every plugin that is broken, and for every backend and command offered more than once."""
+        backends = self._collect("memstack_backends", BackendSpec)
+        commands = self._collect("memstack_commands", CommandSpec)
+        return (*self._broken(), *_doubled("backend", backends), *_doubled("command", commands))
 
     def _broken(self) -> list[str]:
         return [f"{self._sources[key]} is broken: {reason}" for key, reason in self.broken.items()]
@@ -182,13 +180,21 @@ class Registry:
         for implementation in getattr(self._plugins.hook, hook).get_hookimpls():
             source = self._sources[implementation.plugin_name]
             try:
-                specs: Sequence[Any] = implementation.function()
+                specs: list[Any] = list(implementation.function())
                 if wrong := [spec for spec in specs if not isinstance(spec, kind)]:
                     raise TypeError(f"it should return {kind.__name__}s, got {wrong[0]!r}")
                 found += [(source, spec) for spec in specs]
             except (Exception, SystemExit) as error:  # noqa: BLE001 - as in discover()
                 self.broken[source.key] = f"{hook}: {in_one_line(error)}"
         return found
+
+
+def _doubled(kind: str, offered: Sequence[tuple[Source, BackendSpec | CommandSpec]]) -> Iterator[str]:
+    """One line for every name that is offered more than once."""
+    sources: dict[str, list[Source]] = {}
+    for source, spec in sorted(offered, key=lambda each: each[1].name):
+        sources.setdefault(spec.name, []).append(source)
+    return (_offered_twice(kind, name, found) for name, found in sources.items() if len(found) > 1)
 
 
 def _offered_twice(kind: str, name: str, sources: Sequence[Source]) -> str:

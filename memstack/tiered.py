@@ -43,7 +43,8 @@ class TieredMemory(IndexedMemory):
 
     A row is searched exactly until it holds ``exact_below`` entries; then each of its heads gets an index built from
     the stored keys, which is kept in step by ``add`` and built anew when it says that it is worn. Should an index fail,
-    the call raises, and its row is searched exactly until the next add builds another. Backends write ``build_index``.
+    the call raises, and the rows it was about are searched exactly until the next add builds their indexes again.
+    Backends write ``build_index``.
     """
 
     class Options(IndexedMemory.Options):

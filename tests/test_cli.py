@@ -7,13 +7,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shared_data
 from memstack_models import checkpoint, runs
 from small_corpus import write_corpus
 
-from memstack import BackendSpec, Memory, checking, cli, hookimpl
+from memstack import BackendSpec, CommandSpec, Memory, checking, cli, hookimpl
 from memstack.measure import KEY_SETS, Measurement
+from memstack.probes import RecallWarning
 from memstack.registry import Registry, registry
 from memstack.testing import check
 
@@ -32,6 +34,14 @@ class Plugin:
     @hookimpl
     def memstack_backends(self) -> Sequence[Any]:
         return self.offered
+
+
+class Verbs:
+    """A plugin with a command that another one has as well."""
+
+    @hookimpl
+    def memstack_commands(self) -> Sequence[CommandSpec]:
+        return [CommandSpec(name="twice", target="nowhere:run", summary="a test")]
 
 
 @pytest.fixture
@@ -111,6 +121,18 @@ def test_help_names_every_command(memstack: Run) -> None:
     code, out, _ = memstack("--help")
     assert code == 0
     assert all(name in out for name in ("backends", "check", "train", "eval", "export", "demo"))
+
+
+def test_a_command_of_two_plugins_harms_no_other(memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = Registry().discover()
+    for name in ("first", "second"):
+        plugins.register(Verbs(), name)
+    monkeypatch.setattr(cli, "registry", lambda: plugins)
+    code, out, _ = memstack("--help")
+    assert code == 0
+    assert all(name in out for name in ("backends", "train", "twice"))
+    code, _, err = memstack("twice")
+    assert (code, "command 'twice' is offered by both plugin 'first' and plugin 'second'" in err) == (2, True)
 
 
 @pytest.fixture
@@ -195,27 +217,51 @@ def test_what_cannot_be_measured_is_said_and_fails_nothing(
 
 @pytest.mark.parametrize("backend", BUNDLED)
 def test_train_evaluate_and_export(memstack: Run, corpus: Path, backend: str) -> None:
-    """The whole path; only ``--set memory.backend=`` differs between backends."""
+    """The whole path, with options so small that an index is built, and built again as the ring goes round."""
     if missing := registry().spec(backend).missing():
         pytest.skip(f"{backend} needs {', '.join(missing)}")
-    chosen = settings(*QUICK, f"data.corpus={corpus}", f"memory.backend={backend}", "train.validate_every=2")
+    options = [f"memory.options.{name}={value}" for name, value in registry().spec(backend).test_options.items()]
+    memory = [f"memory.backend={backend}", "memory.capacity=96", *options]
+    chosen = settings(*QUICK, f"data.corpus={corpus}", *memory, "train.validate_every=2", "train.steps=6")
     code, out, _ = memstack("train", "tiny", *chosen, "--out", "run")
     assert code == 0
-    assert "trained to step 4" in out
+    assert "trained to step 6" in out
     assert "validation perplexity" in out
     assert {path.name for path in Path("run").iterdir()} >= {runs.CONFIG, runs.LOG, checkpoint.FILE, "tokenizer.json"}
 
     code, out, _ = memstack("eval", "run", "--json", "numbers.json")
     assert code == 0
-    assert f"{backend}/2048" in out
+    assert f"{backend}/96" in out
     numbers = json.loads(Path("numbers.json").read_text())["memories"]
-    assert set(numbers) == {"none", f"{backend}/2048"}
+    assert set(numbers) == {"none", f"{backend}/96"}
     assert all(value["perplexity"] > 1 and value["tokens"] > 0 for value in numbers.values())
 
     assert memstack("export", "run", "shared")[0] == 0
-    code, out, _ = memstack("eval", "shared", "--set", "memory.backend=exact", "--set", "memory.capacity=64")
+    other = settings("memory.backend=exact", "memory.capacity=64", "memory.options={}")
+    code, out, _ = memstack("eval", "shared", *other)
     assert code == 0
     assert "exact/64" in out
+
+
+def test_training_watches_the_recall_of_an_approximate_backend(memstack: Run, corpus: Path) -> None:
+    """As ``[memory.probe]`` says: how often, what is too little, and what then."""
+    index = ["backend=hnsw", "capacity=96", "options.exact_below=16", "options.overlap=true"]
+    probe = ["probe.every=2", "probe.sampled=3", "probe.floor=1.0", "probe.below=fallback"]
+    memory = [f"memory.{pair}" for pair in (*index, *probe)]
+    chosen = settings(*QUICK, f"data.corpus={corpus}", *memory, "train.steps=8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("memstack_hnsw.index.HNSWIndex.search", lambda index, queries, k: nothing_found(queries))
+        with pytest.warns(RecallWarning, match="searching exactly until it recovers"):
+            assert memstack("train", "tiny", *chosen, "--out", "run")[0] == 0
+    entries = [json.loads(line) for line in Path("run", runs.LOG).read_text(encoding="utf-8").splitlines()]
+    probed = [entry for entry in entries if "recall" in entry]
+    assert 0 < len(probed) < len(entries)
+    assert probed[-1]["recall"] == probed[-1]["attention-mass recall"] == 0.0
+    assert all("age" in entry for entry in probed)
+
+
+def nothing_found(queries: Any) -> Any:
+    return np.empty((len(queries), 0), dtype=np.int64)
 
 
 @shared_data.needs_shared_data
@@ -242,8 +288,19 @@ def test_resume_continues_and_refuses_another_run(memstack: Run, corpus: Path) -
     assert (code, "already holds a run: continue it with --resume" in err) == (2, True)
     code, _, err = memstack("train", "tiny", *chosen, "--set", "train.seed=5", "--out", "run", "--resume")
     assert (code, "run holds another run: train.seed is 0 there and 5 here" in err) == (2, True)
-    assert memstack("train", "tiny", *chosen, "--out", "run", "--resume")[0] == 0
+    harmless = settings("memory.probe.every=7", "memory.options.overlap=true")
+    assert memstack("train", "tiny", *chosen, *harmless, "--out", "run", "--resume")[0] == 0
     assert Path("run", runs.LOG).read_bytes() == before
+    other = settings("memory.probe.below=fallback")
+    code, _, err = memstack("train", "tiny", *chosen, *other, "--out", "run", "--resume")
+    assert (code, "memory.probe.below is 'warn' there and 'fallback' here" in err) == (2, True)
+
+
+def test_a_model_without_a_memory_has_nothing_to_compare(memstack: Run, corpus: Path) -> None:
+    chosen = settings(*QUICK, f"data.corpus={corpus}", "model.memory_layers=[]")
+    assert memstack("train", "tiny", *chosen, "--out", "run")[0] == 0
+    code, _, err = memstack("compare", "run")
+    assert (code, "run has no memory layer" in err, len(err.splitlines())) == (2, True, 1)
 
 
 def test_short_documents_get_a_notice(memstack: Run, corpus: Path) -> None:

@@ -123,6 +123,14 @@ def test_bad_proposals_cost_recall_and_nothing_else(
     torch.testing.assert_close(found.scores, true.sort(-1, descending=True).values)
 
 
+def test_a_score_that_overflows_is_a_missing_column_at_the_right() -> None:
+    memory = Recorder(MemoryShape(rows=1, heads=1, key_dim=1, value_dim=1, capacity=4))
+    memory.propose = lambda k: [-1, 0, 1, -1]
+    memory.add(torch.tensor([[[[1e25], [-1.0]]]]), torch.ones(1, 1, 2, 1))
+    found = memory.search(torch.tensor([[[[-1e25]]]]), 4)
+    assert found.positions.tolist() == [[[[1, -1, -1, -1]]]]
+
+
 def test_an_index_that_fails_leaves_the_store_as_it_was(memory: Recorder, data: Data) -> None:
     fill(memory, data, 8)
     before, found = memory.state_dict(), memory.search(data.queries(2), 3)

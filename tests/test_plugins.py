@@ -30,6 +30,7 @@ WRONG = {  # distribution: its entry point, and its code
     "second-twin": ("twin", RECORD.format("twin", "")),
     "needy-plugin": ("needy", RECORD.format("needy", NEEDS)),
     "hollow-plugin": ("hollow", RECORD.format("hollow", "")),
+    "ending-plugin": ("ending", RECORD.format("ending", "").replace("no_such_module", "leaving_plugin")),
 }
 TWINS = "backend 'twin' is offered by both plugin 'twin' of first-twin 1.0 and plugin 'twin' of second-twin 1.0"
 PROBLEMS = [
@@ -45,6 +46,7 @@ USED = {  # backend: what is said when it is used
     "twin": TWINS,
     "needy": "backend 'needy' needs no_such_library.part: pip install 'needy[all]'",
     "hollow": "backend 'hollow' cannot be imported from no_such_module:Memory: ModuleNotFoundError",
+    "ending": "backend 'ending' cannot be imported from leaving_plugin:Memory: SystemExit: 3",
 }
 BUNDLED = [offer.spec.name for offer in registry().offers() if offer.distribution.startswith("memstack ")]
 USE = """

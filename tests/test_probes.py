@@ -118,6 +118,8 @@ def test_below_the_floor_it_warns_once_and_goes_on_with_the_index() -> None:
         found = probe.search(queries(), 8)
     assert not probe.fallen_back
     assert int(found.mask.sum(-1).max()) == 2
+    with warnings.catch_warnings(action="error"):
+        probe.search(queries(), 8)
 
 
 def test_below_the_floor_it_falls_back_to_exact_search_and_recovers() -> None:

@@ -55,6 +55,12 @@ class NonsensePlugin:
         return ["theirs"]
 
 
+class YieldingPlugin:
+    @memstack.hookimpl
+    def memstack_backends(self) -> Any:
+        yield spec("yielded")
+
+
 class HalfPlugin(Plugin):
     """pluggy takes its first hook and refuses its second."""
 
@@ -168,6 +174,19 @@ def test_a_plugin_that_returns_nonsense_harms_no_other(plugins: Registry) -> Non
     plugins.register(NonsensePlugin(), "nonsense")
     assert [found.name for found in plugins.specs()] == ["lists", "zebra"]
     assert plugins.broken == {"nonsense": "memstack_backends: TypeError: it should return BackendSpecs, got 'theirs'"}
+
+
+def test_a_plugin_may_yield_its_backends(plugins: Registry) -> None:
+    plugins.register(YieldingPlugin(), "yielding")
+    assert [found.name for found in plugins.specs()] == ["lists", "yielded", "zebra"]
+
+
+def test_a_command_that_two_plugins_offer_is_a_problem_that_names_both(plugins: Registry) -> None:
+    verb = memstack.CommandSpec(name="train", target="no_such_module:run", summary="")
+    for name in ("second", "third"):
+        plugins.register(Plugin(commands=[verb]), name)
+    (line,) = plugins.problems()
+    assert line.startswith("command 'train' is offered by both plugin 'second' and plugin 'third'")
 
 
 def test_a_plugin_that_pluggy_refuses_half_way_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,15 @@ def test_adds_keep_their_order() -> None:
     assert same_as_exact(memory)
 
 
+def test_a_reset_of_no_row_waits_for_no_add(gated: Gated) -> None:
+    """As at most steps of a training loop, where no row starts a document."""
+    gated.add(*some(4))
+    gated.reset(torch.tensor([False, False]))
+    assert gated.order == []
+    gated.gate.set()
+    assert gated.lengths.tolist() == [4, 4]
+
+
 class ReadingMemory(ScanMemory):
     """Reads the store while it builds, in the pool's threads."""
 

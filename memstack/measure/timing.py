@@ -50,10 +50,10 @@ def time_call(
 
 def timed(call: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T, float]:
     """Make one call; return what it returned and the seconds it took, the work of ``device`` included."""
-    _wait(device)
+    wait_for(device)
     start = time.perf_counter()
     result = call()
-    _wait(device)
+    wait_for(device)
     return result, time.perf_counter() - start
 
 
@@ -62,7 +62,8 @@ def device_of(memory: Memory) -> torch.device:
     return torch.device(getattr(memory, "device", "cpu"))
 
 
-def _wait(device: torch.device | str) -> None:
+def wait_for(device: torch.device | str) -> None:
+    """Return once a device has done the work it was given."""
     # A CPU's results are there when the call returns; an accelerator's are only on their way.
     if torch.device(device).type != "cpu":
         torch.accelerator.synchronize(device)

@@ -101,6 +101,8 @@ def compare_command(
     if json_ is not None and json_.is_dir():
         raise ConfigError(f"--json {json_} is a folder; name a file")
     comparison = Comparison(runs.find(checkpoint), set_)
+    if not comparison.run.model.memory_layers:
+        raise ConfigError(f"{checkpoint} has no memory layer, so there are no memories to compare: use memstack eval")
     own = comparison.run.memory
     memories = {
         f"{text}/{size}": memory.model_copy(update={"capacity": size})

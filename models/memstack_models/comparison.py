@@ -30,8 +30,9 @@ class Compared:
     probed: dict[str, Any]
     """Mean recall, attention-mass recall and age of what was retrieved; empty where search is exact."""
     milliseconds: dict[str, float]
-    """Median of search and add per segment, all layers and rows together, once the memory was full; and the worst add,
-    which is the one that trains or rebuilds. Empty without a memory."""
+    """Median of search and add per segment, all layers and rows together, after as many segments as fill a memory; and
+    the worst add, which is the one that trains or rebuilds. Empty without a memory. Read as many rows as documents:
+    where a row goes on to another document, its memory begins empty again."""
 
     def numbers(self) -> dict[str, Any]:
         """Everything as plain numbers."""
@@ -41,8 +42,9 @@ class Compared:
 class Comparison:
     """A checkpoint and the documents it is evaluated on, ready for one memory after the other."""
 
-    def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, overrides: Sequence[str] = (), probe: ProbeConfig = PROBE) -> None:
         self.run = runs.read_config(folder, overrides)
+        self.probe = probe
         self.device = pick_device(self.run.train.device)
         self.model, self.tokenizer = runs.load_model(folder, self.run, self.device)
         limits = self.run.eval
@@ -64,7 +66,8 @@ class Comparison:
         stream = evaluation_stream(self.run, self.documents, self.device, memory)
         if floor is not None:
             stream.memories = [floor(inside.shape) for inside in stream.memories]
-        watch = Watch(stream, self.model, memory or self.run.memory, PROBE, exact=False if floor else None)
+        exact = False if floor else None
+        watch = Watch(stream, self.model, memory or self.run.memory, self.probe, exact, self.device)
         segments: list[dict[str, float]] = []
 
         def segment_read(tokens: int) -> None:

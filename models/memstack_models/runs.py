@@ -21,7 +21,11 @@ RECIPES, PRETRAINED = Path(__file__).parent / "recipes", Path(__file__).parent /
 CONFIG, LOG = "config.toml", "log.jsonl"
 LEFTOVERS = {FILE, DIGEST, f"{CONFIG}.writing"}
 """What a run killed while it was made may have written."""
-MAY_CHANGE = {f"train.{name}" for name in ("log_every", "checkpoint_every", "validate_every", "validate_tokens")}
+MAY_CHANGE = {
+    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "validate_every", "validate_tokens")),
+    "memory.options.overlap",
+}
+PROBE = "memory.probe."
 
 
 def recipe(name: str, overrides: Iterable[str]) -> RunConfig:
@@ -85,7 +89,10 @@ def refuse_other(folder: Path, run: RunConfig) -> None:
     before, now = _flat(read_config(folder).model_dump()), _flat(run.model_dump())
     # What 1/sqrt(step) gives at a step does not depend on how many follow.
     may_change = MAY_CHANGE | ({"train.steps"} if run.train.schedule == "rsqrt" else set())
-    for key in sorted(before.keys() | now.keys()):
+    keys = before.keys() | now.keys()
+    if all(each.get(f"{PROBE}below") == "warn" for each in (before, now)):
+        may_change |= {key for key in keys if key.startswith(PROBE)}  # a probe that only warns changes no loss
+    for key in sorted(keys):
         if before.get(key) != now.get(key) and key not in may_change and not key.startswith("eval."):
             raise RunFolderError(
                 f"{folder} holds another run: {key} is {before.get(key)!r} there and {now.get(key)!r} here; "

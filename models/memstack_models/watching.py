@@ -16,7 +16,8 @@ from memstack_models.transformer import Transformer
 class Watch:
     """Wraps the memories of a stream in place; ``take`` tells what they did since it was last asked.
 
-    ``exact`` says whether their search is, where they are not the configured backend's.
+    ``exact`` says whether their search is, where they are not the configured backend's. Times include an accelerator's
+    work if its ``device`` is given.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class Watch:
         memory: MemoryConfig,
         probe: ProbeConfig | None = None,
         exact: bool | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self._timed = [TimedMemory(inside) for inside in stream.memories]
+        self._timed = [TimedMemory(inside, device) for inside in stream.memories]
         self._probes: list[RecallProbe] = []
         probe = probe or memory.probe
         exact = registry().spec(memory.backend).exact if exact is None else exact
