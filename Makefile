@@ -3,13 +3,16 @@ PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/ready
 	$(BIN)/memstack demo --backend $(BACKEND)
 
 test: .venv/ready
 	$(BIN)/pytest -n 2 --dist worksteal
+
+bench: .venv/ready
+	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --quick --python=same
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -18,7 +18,10 @@ BACKENDS = [*BUNDLED, *dict.fromkeys(spec.name for spec in registry().specs() if
 """The bundled backends in a fixed order, then those of plugins: asv knows a result by its parameters' values."""
 KEYS = [*KEY_SETS, "recorded"]
 RECORDED_DIM, RECORDED_ENTRIES = 32, 1 << 16
-"""What the shipped checkpoint's keys measure, and how many of them are recorded: more would take minutes to make."""
+"""What the shipped checkpoint's keys measure, and how many fill a memory at most: more would take minutes to record."""
+SEGMENT = 256
+"""What the shipped checkpoint reads, and asks, at once: so many keys more are recorded, for they are still to come when
+a memory is asked the queries beside them."""
 
 FILLED = {"exact": 1 << 22, "jax": 1 << 22, "faiss-ivf": 1 << 20, "hnsw": 1 << 17}
 FILLED_BY_OTHERS = 1 << 18
@@ -54,7 +57,7 @@ class Cell:
         require_installed(self.backend)
         require_affordable(self.backend, self.entries * self.memories)
         if self.key_set == "recorded" and self.entries > RECORDED_ENTRIES:
-            raise NotImplementedError(f"{RECORDED_ENTRIES:,} keys are recorded, this cell holds {self.entries:,}")
+            raise NotImplementedError(f"recorded keys fill {RECORDED_ENTRIES:,} entries, not {self.entries:,}")
 
     def memory(self) -> Memory:
         """A new memory, empty."""
@@ -93,11 +96,7 @@ def require_affordable(backend: str, keys: int) -> None:
 
 def create(backend: str, shape: MemoryShape) -> Memory:
     """A new memory of a backend with its default options, on the device of this run if it can search there."""
-    options: dict[str, object] = {}
-    known = registry().options(backend, {})
-    if torch.device(DEVICE).type in registry().spec(backend).devices and "device" in type(known).model_fields:
-        options["device"] = DEVICE
-    return registry().create(backend, shape, **options)
+    return registry().create(backend, shape, **registry().placed(backend, {}, torch.device(DEVICE)))
 
 
 def stream(key_set: str, shape: MemoryShape, seed: int = 0) -> KeyStream:
@@ -106,7 +105,7 @@ def stream(key_set: str, shape: MemoryShape, seed: int = 0) -> KeyStream:
         return KEY_SETS[key_set](shape, seed, DEVICE)
     from memstack_models.recording import recording
 
-    return Recorded(shape, recording(entries=RECORDED_ENTRIES), seed, DEVICE)
+    return Recorded(shape, recording(entries=RECORDED_ENTRIES + SEGMENT), seed, DEVICE)
 
 
 class SharedFolder:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 from memstack import Memory
-from memstack.measure import add_entries, device_of, timed, true_neighbours
+from memstack.measure import ATTENTION_SCALE, add_entries, device_of, timed, true_neighbours
 from memstack.metrics import attention_mass_recall_by_score, recall, recall_by_score
 
-from .common import BACKENDS, KEYS, SharedFolder, cell_of, key_of, once, stream
+from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, key_of, once, stream
 
-ATTENTION_SCALE = 10.0  # of cosines before the softmax: what heads of trained models have, in order of magnitude
-ASKED = 256  # queries per memory that a recall is measured on
+ASKED = SEGMENT  # queries per memory that a recall is measured on
 
 
 class _Search:
@@ -67,9 +66,9 @@ class _Recall(SharedFolder):
 
 
 class _ByEntries:
-    """One memory, as a head has that reads one long document; recorded keys, a training segment's queries."""
+    """Recorded keys of a head in each of the two memory layers, which differ, and a training segment's queries."""
 
-    base: Mapping[str, object] = {"memories": 1, "queries": 512, "key_set": "recorded"}
+    base: Mapping[str, object] = {"memories": 2, "queries": SEGMENT, "key_set": "recorded"}
     params = (BACKENDS, [512, 8192, 65536])
     param_names = ("backend", "entries")
 
@@ -83,7 +82,7 @@ class RecallByEntries(_ByEntries, _Recall):
 
 
 class _ByManyEntries:
-    """The same with more entries than are recorded, of drifting keys, and with few of them to compare."""
+    """One memory of more entries than are recorded, of drifting keys, and of few of them to compare."""
 
     base: Mapping[str, object] = {"memories": 1, "queries": 512}
     params = (BACKENDS, [8192, 262144])
@@ -122,16 +121,17 @@ class SearchByDimension(_Search):
 class RecallByKeys(_Recall):
     """From the worst case of an index to real keys."""
 
-    base: Mapping[str, object] = {"memories": 1, "entries": 8192}
+    base: Mapping[str, object] = {"memories": 2, "entries": 8192}
     params = (BACKENDS, KEYS)
     param_names = ("backend", "key_set")
 
 
 class PeakMemory:
-    """Bytes that a process needs at most which fills memories and searches them: libraries, store and index."""
+    """Bytes that a process needs at most which fills a memory and searches it: store and index, and some 250 MB of
+    libraries, which are nearly all of it with 512 entries. 131,072 entries alone are 67 MB of keys and values."""
 
     base: Mapping[str, object] = {"memories": 1}
-    params = (BACKENDS, [512, 32768])
+    params = (BACKENDS, [512, 131072])
     param_names = ("backend", "entries")
     timeout = 240
 

@@ -56,12 +56,19 @@ def made(name: str, owner: type, cell: Cell) -> Benchmark:
     return get_benchmark_from_name(str(FOLDER), f"{name}-{place}" if cell else name, QUICK)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is recorded, once for all."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
     """Every class at its smallest, in a folder of its own, as asv gives one."""
     from benchmarks import common
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMSTACK_CACHE", str(cache))
     monkeypatch.setattr(common, "RECORDED_ENTRIES", 1536)
     for owner in SUITE:
         for name, value in SMALL.get(owner.__name__, BASE).items():
@@ -76,7 +83,10 @@ def test_every_benchmark_runs(owner: type, cell: Cell) -> None:
         assert benchmark.do_setup() == missing
         if not missing:
             result = benchmark.do_run()
-            assert min(result["samples"]) > 0 if benchmark.type == "time" else result >= 0
+            assert (min(result["samples"]) if benchmark.type == "time" else result) > 0
+            # By ids, copies of one key count as missed.
+            if name.endswith(("recall_by_score", "mass_recall")) and cell[0] == "exact":
+                assert result == pytest.approx(1.0)
 
 
 def test_there_is_one_benchmark_of_every_kind() -> None:

@@ -7,7 +7,7 @@ import torch
 from memstack_models import runs
 from memstack_models.data import tokenized
 from memstack_models.errors import CheckpointError, CorpusError
-from memstack_models.recording import recording
+from memstack_models.recording import recordable, recording
 from small_checkpoint import SEGMENT, write_checkpoint
 from torch.nn.functional import normalize
 
@@ -97,7 +97,7 @@ def made_up(memories: int = 4, entries: int = 600, dim: int = 8, segment: int = 
     return Recording(normalize(keys, dim=-1).half(), normalize(queries, dim=-1).half(), segment)
 
 
-def shape(rows: int = 1, heads: int = 4, key_dim: int = 8, capacity: int = 600) -> MemoryShape:
+def shape(rows: int = 1, heads: int = 4, key_dim: int = 8, capacity: int = 500) -> MemoryShape:
     return MemoryShape(rows=rows, heads=heads, key_dim=key_dim, value_dim=key_dim, capacity=capacity)
 
 
@@ -123,7 +123,8 @@ def test_queries_are_those_of_the_segment_after_the_newest_key() -> None:
         after = normalize(recorded.queries[:, taken : taken + SEGMENT].float(), dim=-1)
         assert torch.cdist(few, after).amin(-1).max() < 1e-3
         stream.keys({0: 100, 100: 156, 256: 0}[taken])
-    assert stream.queries(3 * SEGMENT + 1).shape == (1, 4, 3 * SEGMENT + 1, 8)
+    with pytest.raises(ShapeError, match=f"asked {SEGMENT} queries at once, {SEGMENT + 1} were wanted"):
+        stream.queries(SEGMENT + 1)
 
 
 def test_asking_changes_no_key_to_come() -> None:
@@ -142,11 +143,36 @@ def test_every_row_and_head_begins_elsewhere() -> None:
     assert not torch.equal(other, keys)
 
 
+def test_fewer_memories_than_were_recorded_are_taken_from_all_layers() -> None:
+    recorded = made_up(memories=8)
+    keys = Recorded(shape(heads=4), recorded).keys(5)
+    assert same(keys[0], recorded.keys[::2, :5])
+
+
 def test_keys_of_another_dimension_or_too_few_are_refused() -> None:
     with pytest.raises(ShapeError, match="key_dim=8, the memory has 16"):
         Recorded(shape(key_dim=16), made_up())
-    with pytest.raises(ShapeError, match="would hold copies of the 600"):
-        Recorded(shape(capacity=601), made_up())
+    Recorded(shape(capacity=600 - SEGMENT), made_up())
+    with pytest.raises(ShapeError, match="needs more than the 600"):
+        Recorded(shape(capacity=601 - SEGMENT), made_up())
+
+
+def test_no_memory_holds_what_is_asked_beside_its_queries() -> None:
+    """Full and turned over once, as when a recording is just long enough: its queries' own keys are still to come."""
+    made = made_up(memories=1)
+    memory = create_memory("exact", shape(heads=1, capacity=600 - SEGMENT))
+    stream = Recorded(memory.shape, made)
+    add_entries(memory, stream, 2 * memory.shape.capacity, SEGMENT)
+    own = torch.arange(2 * memory.shape.capacity, 2 * memory.shape.capacity + SEGMENT) % made.entries
+    stored = memory.state_dict()["keys"][0, 0]
+    assert torch.cdist(stored, normalize(made.keys[0, own].float(), dim=-1)).min() > 1e-3
+
+
+def test_what_can_be_recorded_is_counted(checkpoint: str) -> None:
+    total = recordable(checkpoint)
+    assert recording(checkpoint, total).entries == total
+    with pytest.raises(CorpusError, match=f"have {total} tokens, not {total + 1}"):
+        recording(checkpoint, total + 1)
 
 
 def test_a_memory_can_be_filled_from_it() -> None:

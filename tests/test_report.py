@@ -191,14 +191,16 @@ def made_up(**times: list[float]) -> Results:
 
 
 def test_the_crossover_is_where_the_cost_falls_below_that_of_exact_search() -> None:
-    results = made_up(late=[100, 200, 500], never=[11, 101, 1001], always=[1, 2, 3], short=[20, 50])
+    results = made_up(late=[100, 200, 500], never=[11, 101, 1001], always=[1, 2, 3], short=[20, 50], slow=[30])
     assert crossover(results, "late") == pytest.approx(10**2.5, rel=1e-3)
     assert crossover(results, "never") is None
     assert crossover(results, "always") == 0.0
     assert crossover(results, "short") == pytest.approx(10**1.5, rel=1e-3)
     (said,) = conclusions(results)
-    assert "late is cheaper than exact search from about 320 entries on" in said
-    assert "never is not, up to 1,000 entries" in said
+    assert "late is cheaper than exact search from about 320 entries on, up to 1,000;" in said
+    assert "never is not cheaper than exact search up to 1,000 entries" in said
+    assert "short is cheaper than exact search from about 32 entries on, up to 100 (with more it was given up" in said
+    assert "slow is not cheaper than exact search up to 10 entries (with more it was given up or missed" in said
 
 
 def test_a_setting_below_the_target_does_not_count() -> None:

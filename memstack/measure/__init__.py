@@ -1,16 +1,25 @@
 """What a memory costs and finds, measured: key sets, true neighbours, timing, and all of it for one memory."""
 
-from memstack.measure.floors import RandomEntries, Recent
+from memstack.measure.floors import FLOORS, RandomEntries, Recent
 from memstack.measure.keysets import KEY_SETS, KeyStream
 from memstack.measure.machine import describe_machine
-from memstack.measure.measurement import CHUNK, Measurement, TooSlowError, add_entries, measure_memory
+from memstack.measure.measurement import (
+    ATTENTION_SCALE,
+    CHUNK,
+    Measurement,
+    TooSlowError,
+    add_entries,
+    measure_memory,
+)
 from memstack.measure.recorded import Recorded, Recording
 from memstack.measure.sweep import Point, Workload, described, front, installed, settings_of
 from memstack.measure.timing import Timing, device_of, time_call, timed
 from memstack.measure.truth import true_neighbours
 
 __all__ = [
+    "ATTENTION_SCALE",
     "CHUNK",
+    "FLOORS",
     "KEY_SETS",
     "KeyStream",
     "Measurement",

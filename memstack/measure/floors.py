@@ -1,12 +1,14 @@
 """Floors: memories that look at no key. What an approximate search has to beat to be worth anything."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import NonNegativeInt
 from torch import Tensor
 
 from memstack.indexed import IndexedMemory
-from memstack.memory import MemoryShape
+from memstack.memory import Memory, MemoryShape
 
 
 class Recent(IndexedMemory):
@@ -55,3 +57,7 @@ class RandomEntries(Recent):
         slots = first + (within * (end[..., 1:] - first)).long()
         # A row of fewer than k entries has no k different ones: it gives all that it has.
         return torch.where(lengths < k, torch.arange(k), slots).to(self.device)
+
+
+FLOORS: Mapping[str, Callable[[MemoryShape], Memory]] = {"most recent entries": Recent, "random entries": RandomEntries}
+"""The floors by name: ``FLOORS[name](shape)`` makes one."""

@@ -71,7 +71,9 @@ def measure_memory(
     _warm_up(memory, start(memory.shape, seed + 1, device), neighbours, chunk)
     stream = start(memory.shape, seed, device)
     fill = add_entries(memory, stream, capacity, chunk, limit_s)
-    add = add_entries(memory, stream, max(chunk, round(turnover * capacity)), chunk, limit_s)
+    # An index that is built again once all has been replaced does so in the add after that.
+    replaced = round(turnover * capacity) + (chunk if turnover >= 1 else 0)
+    add = add_entries(memory, stream, max(chunk, replaced), chunk, limit_s)
     asked = stream.queries(max(queries))
     truth = true_neighbours(memory, asked, neighbours, device)
     found = memory.search(asked, neighbours)
@@ -108,7 +110,7 @@ def add_entries(
     return Timing(tuple(seconds))
 
 
-def _warm_up(memory: Memory, stream: KeyStream, neighbours: int, chunk: int) -> None:
+def _warm_up(memory: Memory, stream: KeyStream, neighbours: int = NEIGHBOURS, chunk: int = CHUNK) -> None:
     """One round of every verb: what a library loads or compiles at its first call is not the memory's cost."""
     add_entries(memory, stream, min(chunk, memory.shape.capacity), chunk)
     memory.search(stream.queries(1), neighbours)

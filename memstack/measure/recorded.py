@@ -44,10 +44,12 @@ class Recording:
 class Recorded(KeyStream):
     """Recorded keys in the order in which they were stored, and the queries that the model asked next.
 
-    The rows' heads take the recorded memories in turn. Where there are more of them than were recorded, each further
-    round starts elsewhere in the text, at even distances; another seed starts all of them elsewhere. Behind the end of
-    the text comes its beginning, as another document might: the stream is endless, and repeats after ``entries`` keys.
-    ShapeError where a memory would hold copies for that reason, or keys of another dimension.
+    The rows' heads take the recorded memories in turn; where there are fewer of them, they are spread over all that
+    were recorded, so that every memory layer is among them. Where there are more of them than were recorded, each
+    further round starts elsewhere in the text, at even distances; another seed starts all of them elsewhere. Behind the
+    end of the text comes its beginning, as another document might: the stream is endless, and repeats after ``entries``
+    keys. ShapeError where a memory would therefore hold what its queries' segment is about to store, as no model's
+    does, or where keys have another dimension.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class Recorded(KeyStream):
         memory = torch.arange(shape.rows * shape.heads)
         rounds = -(-len(memory) // recording.memories)
         start = memory // recording.memories * recording.entries // rounds + int(seed * GOLDEN * recording.entries)
-        self._memory, self._start = (memory % recording.memories)[:, None], start[:, None]
+        spread = max(1, recording.memories // len(memory))
+        self._memory, self._start = (memory * spread % recording.memories)[:, None], start[:, None]
         self._made, self._taken = 0, 0
 
     def keys(self, n: int) -> Float[Tensor, "rows heads n key_dim"]:
@@ -74,8 +77,9 @@ class Recorded(KeyStream):
     def _questions(self, q: int) -> Tensor:
         """Those of the segment after the newest key, in order: all if q is a segment, a choice if it is less."""
         segment = self.recording.segment
-        rounds = [torch.randperm(segment, generator=self._asking) for _ in range(-(-q // segment))]
-        place = torch.cat([torch.empty(0, dtype=torch.int64), *rounds])[:q].sort().values
+        if q > segment:
+            raise ShapeError(f"the recorded model asked {segment} queries at once, {q} were wanted: ask for fewer")
+        place = torch.randperm(segment, generator=self._asking)[:q].sort().values
         return self._at(self.recording.queries, self._taken + place)
 
     def _at(self, recorded: Tensor, place: Tensor) -> Float[Tensor, "rows heads n key_dim"]:
@@ -89,8 +93,8 @@ def _check(shape: MemoryShape, recording: Recording) -> None:
         raise ShapeError(
             f"the recorded keys have key_dim={recording.key_dim}, the memory has {shape.key_dim}: give it the former"
         )
-    if shape.capacity > recording.entries:
+    if shape.capacity + recording.segment > recording.entries:
         raise ShapeError(
-            f"a memory of {shape.capacity} entries would hold copies of the {recording.entries} that were recorded: "
-            "record more, or lower its capacity"
+            f"a memory of {shape.capacity} entries, asked the {recording.segment} queries that follow them, needs more "
+            f"than the {recording.entries} that were recorded: record more, or lower its capacity"
         )

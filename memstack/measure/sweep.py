@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from memstack.backend import BackendSpec
+from memstack.config import MemoryConfig
 from memstack.errors import MemstackError
 from memstack.measure.measurement import Measurement, measure_memory
 from memstack.measure.recorded import Recorded, Recording
@@ -115,9 +116,10 @@ class Workload:
 
 
 def installed() -> list[BackendSpec]:
-    """Return the backends whose libraries are there: the first that is exact, the measure of the others, leads."""
+    """Return the backends whose libraries are there. The first is the measure of the others: it is exact, and if
+    several are, the default of the configuration."""
     found = [spec for spec in registry().specs() if not spec.missing()]
-    return sorted(found, key=lambda spec: not spec.exact)
+    return sorted(found, key=lambda spec: (not spec.exact, spec.name != MemoryConfig().backend))
 
 
 def settings_of(spec: BackendSpec, stride: int = 1) -> list[dict[str, Any]]:

@@ -92,16 +92,22 @@ def _crossovers(results: Results) -> str:
     if not found or not sizes:
         return ""
     ordered = sorted(found.items(), key=lambda one: inf if one[1] is None else one[1])
-    parts = [_crossing(name, entries, sizes) for name, entries in ordered]
+    parts = [_crossing(results, name, entries, sizes) for name, entries in ordered]
     return f"A search and an add together, at a recall of {results['target']} or more: {'; '.join(parts)}."
 
 
-def _crossing(name: str, entries: float | None, sizes: Sequence[int]) -> str:
+def _crossing(results: Results, name: str, entries: float | None, sizes: Sequence[int]) -> str:
+    """What is known of one backend, and up to which size: it may have been given up, or have missed the target."""
+    reached = [point.entries for point in good_enough(results) if point.backend == name]
+    if not reached:
+        return f"{name} did not reach it"
     if entries is None:
-        return f"{name} is not, up to {sizes[-1]:,} entries"
-    if entries == 0.0:
-        return f"{name} is cheaper than exact search at every size measured, from {sizes[0]:,} entries on"
-    return f"{name} is cheaper than exact search from about {rounded(entries):,} entries on"
+        told = f"{name} is not cheaper than exact search up to {reached[-1]:,} entries"
+    elif entries == 0.0:
+        told = f"{name} is cheaper than exact search at every size measured, {reached[0]:,} to {reached[-1]:,} entries"
+    else:
+        told = f"{name} is cheaper than exact search from about {rounded(entries):,} entries on, up to {reached[-1]:,}"
+    return told if reached[-1] == sizes[-1] else f"{told} (with more it was given up or missed the target)"
 
 
 def _price(results: Results) -> str:

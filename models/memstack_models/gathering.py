@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 from memstack import Memory, MemoryShape
 from memstack.backend import BackendSpec
-from memstack.config import MemoryConfig
+from memstack.config import MemoryConfig, ProbeConfig
 from memstack.errors import in_one_line
 from memstack.measure import (
+    FLOORS,
     Point,
-    RandomEntries,
-    Recent,
     Recording,
     TooSlowError,
     Workload,
@@ -23,13 +22,15 @@ from memstack.measure import (
 )
 from memstack.registry import registry
 from memstack_models.comparison import Comparison
+from memstack_models.errors import CorpusError
 from memstack_models.stepping import step_times
 
 T = TypeVar("T")
 Results = dict[str, Any]
 FORMAT = 1
 Floor = Callable[[MemoryShape], Memory]
-FLOORS: Mapping[str, Floor] = {"most recent entries": Recent, "random entries": RandomEntries}
+PROBE = ProbeConfig(every=1)
+"""Of the evaluations, whose times are not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,16 @@ class Plan:
 
     @property
     def recorded(self) -> int:
-        """How many entries are needed of the recording."""
+        """The most entries that a memory holds."""
         return max(self.entries, *self.sizes, *self.step_sizes)
+
+    def within(self, entries: int) -> "Plan":
+        """The plan without the sizes for which there is too little text: no memory holds more entries than this."""
+        sizes, steps = (tuple(size for size in each if size <= entries) for each in (self.sizes, self.step_sizes))
+        least = self.sizes[0]
+        if not (sizes and steps):
+            raise CorpusError(f"the text is too short to fill a memory of {least:,} entries: evaluate on more")
+        return replace(self, entries=min(self.entries, sizes[-1]), sizes=sizes, step_sizes=steps)
 
     @property
     def overrides(self) -> list[str]:

@@ -72,7 +72,7 @@ def tune_command(
     with _telling(1 + expected_trials()) as tell:
         tell(f"recording the keys of {checkpoint}")
         workload = Workload(
-            recording=recording(checkpoint, entries, set_),
+            recording=recording(checkpoint, entries + run.train.segment, set_),
             rows=rows,
             heads=run.model.kv_heads,
             entries=entries,

@@ -50,6 +50,14 @@ def recording(
     return Recording(state["keys"], state["queries"], run.train.segment)
 
 
+def recordable(checkpoint: str = CHECKPOINT, overrides: Sequence[str] = ()) -> int:
+    """Return how many entries can be recorded at most: the tokens of the split, each document's last left out."""
+    folder = runs.find(checkpoint)
+    run = runs.read_config(folder, overrides)
+    _, tokenizer = runs.load_model(folder, run, torch.device("cpu"))
+    return sum(len(each) - 1 for each in tokenized(run.data.corpus, run.eval.split, tokenizer).documents)
+
+
 class Tap(MemoryWrapper):
     """Keeps a copy, in half precision, of every key given to a memory of one row and of every query it is asked."""
 

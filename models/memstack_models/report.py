@@ -10,9 +10,9 @@ from memstack import ConfigError
 from memstack_models import runs
 from memstack_models.comparison import Comparison
 from memstack_models.findings import conclusions
-from memstack_models.gathering import FORMAT, Plan, gather
+from memstack_models.gathering import FORMAT, PROBE, Plan, gather
 from memstack_models.page import write_page
-from memstack_models.recording import recording
+from memstack_models.recording import recordable, recording
 
 RESULTS = "results.json"
 Results = dict[str, Any]
@@ -34,14 +34,21 @@ def report(
     """
     start = time.perf_counter()
     tell(f"recording the keys of {checkpoint}")
-    comparison = Comparison(runs.find(checkpoint), [*plan.overrides, *overrides])
-    recorded = recording(checkpoint, plan.recorded, overrides)
-    results = gather(plan, comparison, recorded, target, seed, tell)
+    comparison = Comparison(runs.find(checkpoint), [*plan.overrides, *overrides], PROBE)
+    segment = comparison.run.train.segment
+    fitting = plan.within(recordable(checkpoint, overrides) - segment)
+    recorded = recording(checkpoint, fitting.recorded + segment, overrides)
+    results = gather(fitting, comparison, recorded, target, seed, tell)
+    results["given_up"] += [
+        {"part": "sizes", "setting": "every backend", "entries": size, "reason": "the held-out text is too short"}
+        for size in plan.sizes
+        if size not in fitting.sizes
+    ]
     results |= {
         "conclusions": conclusions(results),
         "checkpoint": checkpoint,
-        "entries": plan.entries,
-        "capacity": plan.capacity,
+        "entries": fitting.entries,
+        "capacity": fitting.capacity,
         "tokens": comparison.tokens,
         "minutes": (time.perf_counter() - start) / 60,
     }

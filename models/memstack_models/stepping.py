@@ -5,6 +5,8 @@ from math import inf, log
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from memstack.config import MemoryConfig, ProbeConfig
 from memstack.measure import Recorded, Recording, Timing, add_entries, described, installed, time_call
 from memstack_models.comparison import Comparison
@@ -55,10 +57,11 @@ def step_times(
 
 
 def _timed(comparison: Comparison, recorded: Recording, memory: MemoryConfig | None, limit_s: float) -> Timing:
-    """Steps of the checkpoint's model over documents that go on beyond them, every memory full."""
+    """Steps of the checkpoint's model over texts that go on beyond them, every memory full. The text is random tokens:
+    a step takes as long whatever is read."""
     trainer = _trainer(comparison, memory or MemoryConfig(capacity=1))
     (stream,) = trainer.streams
-    trainer.advance()  # at the documents' start, which resets the memories
+    trainer.advance()  # at the texts' start, which resets the memories
     if memory is None:
         stream.memories = []
     for seed, inside in enumerate(stream.memories):
@@ -70,10 +73,11 @@ def _trainer(comparison: Comparison, memory: MemoryConfig) -> Trainer:
     run = comparison.run
     train = run.train.model_copy(update={"rows": ROWS, "accumulation": 1})
     run = run.model_copy(update={"train": train, "memory": memory})
+    vocabulary = comparison.tokenizer.vocab_size
+    length = (STEPS + 3) * train.segment + 1  # none ends while it is timed
+    texts = list(torch.randint(vocabulary, (ROWS, length), generator=torch.Generator().manual_seed(0)))
     # The folder is where it would save; it is not asked to.
-    trainer = Trainer(
-        run, Path(), comparison.tokenizer.vocab_size, comparison.documents, [], comparison.tokenizer.token_bytes
-    )
+    trainer = Trainer(run, Path(), vocabulary, texts, [], comparison.tokenizer.token_bytes)
     trainer.model.load_state_dict(comparison.model.state_dict())
     return trainer
 
