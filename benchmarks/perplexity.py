@@ -18,7 +18,7 @@ class HeldOut(SharedFolder):
     params = ([NONE, *FLOORS, *BACKENDS], [2048, 8192])
     param_names = ("memory", "entries")
     timeout = 300
-    documents, tokens = 2, 12288
+    documents, tokens = 2, 9216
 
     def setup(self, memory: str, entries: int) -> None:
         if memory in BACKENDS:

@@ -128,10 +128,10 @@ class RecallByKeys(_Recall):
 
 class PeakMemory:
     """Bytes that a process needs at most which fills a memory and searches it: store and index, and some 250 MB of
-    libraries, which are nearly all of it with 512 entries. 131,072 entries alone are 67 MB of keys and values."""
+    libraries, which are nearly all of it with 512 entries. 65,536 entries alone are 34 MB of keys and values."""
 
     base: Mapping[str, object] = {"memories": 1}
-    params = (BACKENDS, [512, 131072])
+    params = (BACKENDS, [512, 65536])
     param_names = ("backend", "entries")
     timeout = 240
 
