@@ -49,6 +49,10 @@ class ConfigError(MemstackError, ValueError):
     """A configuration file or a ``--set`` override is wrong."""
 
 
+class CacheError(MemstackError, OSError):
+    """The folder in which slow things are kept cannot be written."""
+
+
 class ScaffoldError(MemstackError, ValueError):
     """A plugin cannot be written under that name or into that folder."""
 

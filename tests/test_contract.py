@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from listed import ListMemory
+from test_first_pass import WHY_NOT
 
 import memstack
 from memstack.metrics import recall_by_score
@@ -28,6 +29,9 @@ def with_options(name: str, **options: Any) -> dict[str, Any]:
     return {**registry().spec(name).test_options, **options}
 
 
+needs_first_pass = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "the first pass runs here")
+
+
 class TestExact(MemoryContract):
     backend = "exact"
 
@@ -35,6 +39,18 @@ class TestExact(MemoryContract):
 class TestExactDefaults(MemoryContract):
     backend = "exact"
     options: ClassVar[Any] = {}
+
+
+@needs_first_pass
+class TestExactFirstPass(MemoryContract):
+    backend = "exact"
+    options: ClassVar[Any] = with_options("exact", first_pass="int8")
+
+
+@needs_first_pass
+class TestExactFirstPassBFloat16Overlap(MemoryContract):
+    backend = "exact"
+    options: ClassVar[Any] = with_options("exact", first_pass="int8", dtype="bfloat16", overlap=True)
 
 
 class TestExactBFloat16(MemoryContract):

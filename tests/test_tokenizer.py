@@ -4,12 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memstack_models import tokenizer as module
-from memstack_models.disk_cache import cache_folder, cached
 from memstack_models.documents import Document, load_documents
 from memstack_models.errors import CheckpointError, CorpusError
 from memstack_models.pieces import pieces
 from memstack_models.tokenizer import DOCUMENT, ByteTokenizer, load_tokenizer, train_tokenizer
 from shared_data import FOLDER, needs_shared_data
+
+from memstack.disk_cache import cache_folder, cached
+from memstack.errors import CacheError
 
 CODE = Document("code", 'def add(self, key):\n        if key is None:\n            return "größe"  # 12\n' * 50)
 
@@ -148,7 +150,7 @@ def test_a_damaged_cache_entry_is_made_again(cache, damage):
 def test_an_unwritable_cache_folder_names_the_variable(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(CorpusError, match=r"cache cannot be written \(Not a directory\): set MEMSTACK_CACHE"):
+    with pytest.raises(CacheError, match=r"cache cannot be written \(Not a directory\): set MEMSTACK_CACHE"):
         train()
 
 
@@ -157,7 +159,7 @@ def test_a_failed_write_leaves_nothing_behind(monkeypatch, cache):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
-    with pytest.raises(CorpusError, match="No space left on device"):
+    with pytest.raises(CacheError, match="No space left on device"):
         cached("name", lambda: b"content")
     assert list(cache.iterdir()) == []
 

@@ -31,8 +31,9 @@ class ScannMemory(TieredMemory):
         """Number of the tree's leaves; by default the square root of the number of entries trained on."""
         leaves_searched: PositiveInt = 32
         """Leaves visited per query; more is slower and more accurate."""
-        reordered: PositiveInt = 256
-        """Candidates per query that are scored exactly, never fewer than k; more is slower and more accurate."""
+        reordered: PositiveInt = 1024
+        """Candidates per query that are scored exactly, never fewer than k; more is slower and more accurate. With 256,
+        65k keys of a trained model cost a quarter less to search, at a recall of 0.91 in place of 0.97."""
         retrain_after: PositiveFloat = 1.0
         """Train again once this many times the entries trained on have been written since."""
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from memstack_models.disk_cache import cached
+from memstack.disk_cache import cached
 from memstack_models.documents import Document, fingerprint
 from memstack_models.tokenizer import Tokenizer
 

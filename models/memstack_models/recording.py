@@ -9,13 +9,13 @@ from torch import Tensor
 
 from memstack import Memory, SearchResult
 from memstack.config import MemoryConfig
+from memstack.disk_cache import cached
 from memstack.measure import Recording
 from memstack.probes import MemoryWrapper
 from memstack_models import runs
 from memstack_models.checkpoint import digest
 from memstack_models.config import RunConfig
 from memstack_models.data import evaluation_stream, tokenized
-from memstack_models.disk_cache import cached
 from memstack_models.errors import CheckpointError, CorpusError
 from memstack_models.reader import IGNORED
 from memstack_models.stream import Stream

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from memstack_models.disk_cache import cached
+from memstack.disk_cache import cached
 from memstack_models.documents import Document, fingerprint
 from memstack_models.errors import CheckpointError, CorpusError
 from memstack_models.pieces import pieces

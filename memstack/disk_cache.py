@@ -1,4 +1,4 @@
-"""What is slow to make is kept on disk: tokenisers and tokenised documents, each entry with its digest."""
+"""What is slow to make is kept on disk: tokenised documents, recorded keys, compiled code, each with its digest."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from memstack_models.errors import CorpusError
+from memstack.errors import CacheError
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -23,7 +23,7 @@ def cache_folder() -> Path:
 def cached(name: str, build: Callable[[], bytes]) -> bytes:
     """Return the entry of that name; build and keep it if it is missing or damaged.
 
-    CorpusError if the cache folder cannot be written.
+    CacheError if the cache folder cannot be written.
     """
     path = cache_folder() / name
     found = _read(path)
@@ -55,7 +55,7 @@ def _write(path: Path, payload: bytes) -> None:
         if aside is not None:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
-        raise CorpusError(
+        raise CacheError(
             f"the cache folder {path.parent} cannot be written ({error.strerror}): "
             "set MEMSTACK_CACHE to a folder with room that can"
         ) from error
