@@ -48,7 +48,7 @@ struct Keys {
   const uint8_t* codes;
   const float *scale, *residual, *norm;  // by slot
   const void* exact;                     // (capacity, dim)
-  int64_t dim, groups, length;
+  int64_t dim, groups, length, newest;
 };
 
 template <typename Stored>
@@ -65,11 +65,24 @@ inline bool better(const Candidate& one, const Candidate& other) {
   return one.score > other.score || (other.score != other.score && one.score == one.score);
 }
 
+// Score the first n candidates truly, those a little further on already on their way from memory.
 template <typename Stored>
-MEMSTACK_TARGET void score_truly(const Query& query, const Keys& keys, Candidate& candidate) {
-  if (candidate.slack == 0) return;
-  candidate.score = true_score<Stored>(query, keys, candidate.slot);
-  candidate.slack = 0;
+MEMSTACK_TARGET void score_truly(Query& query, const Keys& keys, size_t n) {
+  constexpr size_t kAhead = 8;
+  const int64_t bytes = keys.dim * sizeof(Stored);
+  const auto fetch = [&](const Candidate& candidate) {
+    const char* key = static_cast<const char*>(keys.exact) + candidate.slot * bytes;
+    if (candidate.slack != 0)
+      for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(key + at);
+  };
+  auto& found = query.found;
+  for (size_t i = 0; i < std::min(kAhead, n); ++i) fetch(found[i]);
+  for (size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) fetch(found[i + kAhead]);
+    if (found[i].slack == 0) continue;
+    found[i].score = true_score<Stored>(query, keys, found[i].slot);
+    found[i].slack = 0;
+  }
 }
 
 // Score the best k truly: the worst of them bounds what can still be among the best k.
@@ -78,9 +91,9 @@ MEMSTACK_TARGET void tighten(Query& query, const Keys& keys, size_t k) {
   auto& found = query.found;
   if (found.size() > k) {
     std::nth_element(found.begin(), found.begin() + k, found.end(), better);
+    score_truly<Stored>(query, keys, k);
     float worst = kInfinity;
     for (size_t i = 0; i < k; ++i) {
-      score_truly<Stored>(query, keys, found[i]);
       worst = found[i].score == found[i].score ? std::min(worst, found[i].score) : -kInfinity;
     }
     const float threshold = query.threshold = std::max(query.threshold, worst);
@@ -95,7 +108,7 @@ template <typename Stored>
 MEMSTACK_TARGET void finish(Query& query, const Keys& keys, size_t k) {
   tighten<Stored>(query, keys, k);
   auto& found = query.found;
-  for (auto& candidate : found) score_truly<Stored>(query, keys, candidate);
+  score_truly<Stored>(query, keys, found.size());
   if (found.size() > k) {
     std::nth_element(found.begin(), found.begin() + k, found.end(), better);
     found.resize(k);
@@ -208,9 +221,13 @@ MEMSTACK_TARGET void pass_block(Query* queries, const Keys& keys, int64_t begin,
 
 template <typename Stored>
 MEMSTACK_TARGET void search_some(std::vector<Query>& queries, const Keys& keys, int64_t begin, int64_t end, size_t k) {
-  for (int64_t block = begin; block < end; block += kBlock) {
+  // From the newest keys back: text asks most for what it has just read, and a high threshold spares the rest.
+  const int64_t blocks = (end - begin + kBlock - 1) / kBlock;
+  const int64_t newest = std::clamp((keys.newest / kTile - begin) / kBlock, int64_t{0}, std::max(blocks - 1, int64_t{0}));
+  for (int64_t back = 0; back < blocks; ++back) {
+    const int64_t block = begin + (newest - back + blocks) % blocks * kBlock;
     const int64_t stop = std::min(end, block + kBlock);
-    const bool first = block == begin;
+    const bool first = back == 0;
     float residual = 0, norm = 0;
     for (int64_t slot = block * kTile; slot < stop * kTile; ++slot) {
       residual = std::max(residual, keys.residual[slot]);
@@ -236,6 +253,7 @@ bool available() {
 // (memories, ...) tensors as written by first_pass.py; returns slots (memories, q, parts * k), -1 for none.
 torch::Tensor search(const torch::Tensor& codes, const torch::Tensor& scale, const torch::Tensor& residual,
                      const torch::Tensor& norm, const torch::Tensor& exact, const torch::Tensor& lengths,
+                     const torch::Tensor& newest,
                      const torch::Tensor& queries, const torch::Tensor& query_codes, const torch::Tensor& query_scale,
                      const torch::Tensor& query_residual, const torch::Tensor& query_norm,
                      const torch::Tensor& query_offset, int64_t k) {
@@ -261,7 +279,8 @@ torch::Tensor search(const torch::Tensor& codes, const torch::Tensor& scale, con
                       static_cast<const char*>(exact.data_ptr()) + memory * capacity * dim * exact.element_size(),
                       dim,
                       groups,
-                      length};
+                      length,
+                      newest.data_ptr<int64_t>()[memory]};
       const int64_t from = tile * together, to = std::min(asked, from + together);
       std::vector<Query> some(to - from);
       for (int64_t q = from; q < to; ++q) {

@@ -89,20 +89,23 @@ class FirstPass:
     def search(
         self,
         keys: Float[Tensor, "rows heads capacity key_dim"],
-        lengths: Int[Tensor, " rows"],
+        written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
     ) -> Int[Tensor, "rows heads q candidates"]:
-        """Return slots among which are those of the k best of each row's first ``lengths`` keys, -1 for none.
+        """Return slots among which are those of the k best of each row's keys, -1 for none.
 
-        ``keys`` are the store that was written to, in its dtype; queries are finite.
+        ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
+        since its last reset; queries are finite.
         """
+        capacity = keys.shape[2]
+        lengths, newest = written.clamp(max=capacity), (written - 1).clamp(min=0) % capacity
         asked = queries.flatten(0, 1).contiguous()
         new = rounded(asked)
         codes = self._in_words(new.codes).contiguous()
         slots = self._kernel.search(
             *(self._codes, self._scale, self._residual, self._norm),
-            *(keys.flatten(0, 1), lengths.repeat_interleave(self._heads)),
+            *(keys.flatten(0, 1), *(each.repeat_interleave(self._heads) for each in (lengths, newest))),
             *(asked, codes, new.scale, new.residual, new.norm + new.residual),
             SHIFT * codes.sum((-1, -2), dtype=torch.int32),
             k,

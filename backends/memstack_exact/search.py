@@ -40,4 +40,4 @@ class ExactMemory(IndexedMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         if self._first_pass is None or not bool(queries.isfinite().all()):
             return self.nearest_slots(queries, k, block=self.block)
-        return self._first_pass.search(self.stored_keys, self.lengths, queries, k)
+        return self._first_pass.search(self.stored_keys, self.written, queries, k)
