@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import Tensor
 
-from memstack import IndexedMemory, MemoryShape
+from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
 
 
 class ExactMemory(IndexedMemory):
@@ -14,21 +14,29 @@ class ExactMemory(IndexedMemory):
 
     class Options(IndexedMemory.Options):
         block: PositiveInt | None = None
-        """Scores held at once; by default 1M on a CPU (4 MB, about a core's cache) and 256M elsewhere."""
-        first_pass: Literal["none", "int8"] = "none"
+        """Scores held at once without a first pass; by default 1M on a CPU (4 MB) and 256M elsewhere."""
+        first_pass: Literal["auto", "none", "int8"] = "auto"
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
-        For a store on a CPU with AVX-512 VNNI; compiled at its first use (pip install 'memstack[fast]'). It keeps a
-        copy of the keys in a byte per dimension, and 12 bytes more per entry."""
+        For a store on a CPU with AVX-512 VNNI; compiled in seconds at its first use on a machine. It keeps a copy
+        of the keys in a byte per dimension and 3 bytes more per entry. ``auto`` takes it where it runs."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         super().__init__(shape, options)
         self.block = options.block
         self._first_pass = None
-        if options.first_pass == "int8":
+        self.why_no_first_pass = "first_pass = 'none'"
+        """Why keys are not scored in 8 bits first; empty if they are."""
+        if options.first_pass != "none":
             from memstack_exact.first_pass import FirstPass  # compiles
 
-            self._first_pass = FirstPass(shape, self.device)
+            try:
+                self._first_pass = FirstPass(shape, self.device)
+                self.why_no_first_pass = ""
+            except BackendUnavailableError as error:
+                if options.first_pass != "auto":
+                    raise
+                self.why_no_first_pass = str(error)
 
     def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
         if self._first_pass is not None:

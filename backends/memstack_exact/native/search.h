@@ -1,26 +1,20 @@
-// Exact nearest neighbours at the price of an 8-bit matrix product: the quantised score bounds the true one from both
+// Exact nearest neighbours at the price of an 8-bit matrix product: the rounded score bounds the true one from both
 // sides, and only keys that may still be among the best k are scored in full. Scores are never stored.
-//
-// Keys are packed in tiles of 16, four dimensions at a time, as a 512-bit register takes them: (tiles, dim / 4, 16, 4)
-// unsigned bytes, so that one VNNI instruction (vpdpbusd) adds four products to each of 16 sums.
+#pragma once
 
-#include <torch/extension.h>
-
-#include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define MEMSTACK_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")))
+#include "keys.h"
+
 #define MEMSTACK_UNROLL _Pragma("GCC unroll 16")
 
-namespace {
+namespace memstack {
 
-constexpr int64_t kTile = 16;                   // keys whose sums fill a register
-constexpr int64_t kBlock = 256;                 // tiles that stay in a core's cache while queries pass over them
-constexpr int64_t kBucket = 8;                  // tiles that share 16 maxima when a threshold is first looked for
-constexpr int64_t kQueryTile = 64;
+constexpr int64_t kBlock = 256;  // tiles that stay in a core's cache while queries pass over them
+constexpr int64_t kBucket = 8;   // tiles that share 16 maxima when a threshold is first looked for
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Candidate {
@@ -41,28 +35,26 @@ struct Query {
   size_t limit = 0;
   std::vector<Candidate> found;
 
+  float slack_for(const Bound& keys) const { return norm * keys.residual + residual * keys.norm; }
   void set_bar() { bar = (threshold - slack) / scale; }
-};
-
-struct Keys {
-  const uint8_t* codes;
-  const float *scale, *residual, *norm;  // by slot
-  const void* exact;                     // (capacity, dim)
-  int64_t dim, groups, length, newest;
 };
 
 template <typename Stored>
 MEMSTACK_TARGET float true_score(const Query& query, const Keys& keys, int32_t slot) {
   const Stored* key = static_cast<const Stored*>(keys.exact) + slot * keys.dim;
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t d = 0; d < keys.dim; ++d) sum += query.exact[d] * static_cast<float>(key[d]);
-  return sum;
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t d = 0; d < keys.dim; d += kTile) {
+    const __mmask16 some = lanes(keys.dim - d);
+    sum = _mm512_fmadd_ps(load(query.exact + d, some), load(key + d, some), sum);
+  }
+  return _mm512_reduce_add_ps(sum);
 }
 
-// A NaN score comes last.
+// A NaN score comes last; of equal ones the lower slot comes first, so that ties fall alike however keys were passed.
 inline bool better(const Candidate& one, const Candidate& other) {
-  return one.score > other.score || (other.score != other.score && one.score == one.score);
+  if (one.score > other.score || one.score < other.score) return one.score > other.score;
+  const bool nan = std::isnan(one.score);
+  return nan != std::isnan(other.score) ? !nan : one.slot < other.slot;
 }
 
 // Score the first n candidates truly, those a little further on already on their way from memory.
@@ -115,6 +107,10 @@ MEMSTACK_TARGET void finish(Query& query, const Keys& keys, size_t k) {
   }
 }
 
+MEMSTACK_TARGET inline __m512i add(__m512i sum, const uint8_t* tile, const Query& query, int64_t group) {
+  return _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(tile + group * 64), _mm512_set1_epi32(query.codes[group]));
+}
+
 // The sums of Q queries with the keys of T tiles.
 template <int Q, int T>
 MEMSTACK_TARGET inline __attribute__((always_inline)) void multiply(
@@ -148,6 +144,30 @@ MEMSTACK_TARGET inline __attribute__((always_inline)) void multiply(
   }
 }
 
+// The sums of one query, which waits for memory: front to back, as the processor fetches ahead.
+template <int T>
+MEMSTACK_TARGET inline __attribute__((always_inline)) void multiply_one(
+    const Query& query, const Keys& keys, int64_t tile, int32_t (&sums)[1][T][16]) {
+  constexpr int kChains = 4;  // an addition waits for the one before it in its chain only
+  const uint8_t* codes = keys.codes + tile * keys.groups * 64;
+  for (int t = 0; t < T; ++t, codes += keys.groups * 64) {
+    __m512i chain[kChains] = {_mm512_set1_epi32(-query.offset)};
+    int64_t g = 0;
+    for (; g + kChains <= keys.groups; g += kChains) {
+      MEMSTACK_UNROLL
+      for (int c = 0; c < kChains; ++c) chain[c] = add(chain[c], codes, query, g + c);
+    }
+    for (; g < keys.groups; ++g) chain[0] = add(chain[0], codes, query, g);
+    const __m512i halves[] = {_mm512_add_epi32(chain[0], chain[1]), _mm512_add_epi32(chain[2], chain[3])};
+    _mm512_store_si512(sums[0][t], _mm512_add_epi32(halves[0], halves[1]));
+  }
+}
+
+// The scales of a tile's keys.
+MEMSTACK_TARGET inline __m512 scales(const Keys& keys, int64_t tile) {
+  return load(reinterpret_cast<const BFloat16*>(keys.scale) + tile * kTile, 0xFFFF);
+}
+
 MEMSTACK_TARGET inline __m512 scaled(const int32_t* sums, __m512 scale) {
   return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), scale);
 }
@@ -156,11 +176,15 @@ MEMSTACK_TARGET inline __m512 scaled(const int32_t* sums, __m512 scale) {
 template <int Q, int T, typename Stored>
 MEMSTACK_TARGET void pass(Query* queries, const Keys& keys, int64_t tile, size_t k) {
   alignas(64) int32_t sums[Q][T][16];
-  multiply<Q, T>(queries, keys, tile, sums);
+  if constexpr (Q == 1) {
+    multiply_one<T>(*queries, keys, tile, sums);
+  } else {
+    multiply<Q, T>(queries, keys, tile, sums);
+  }
   for (int t = 0; t < T; ++t) {
     const int64_t first = (tile + t) * kTile, left = keys.length - first;
-    const __mmask16 live = left >= kTile ? 0xFFFF : static_cast<__mmask16>((1u << left) - 1);
-    const __m512 scale = _mm512_loadu_ps(keys.scale + first);
+    const __mmask16 live = lanes(left);
+    const __m512 scale = scales(keys, tile + t);
     for (int q = 0; q < Q; ++q) {
       Query& query = queries[q];
       const __m512 score = scaled(sums[q][t], scale);
@@ -169,12 +193,11 @@ MEMSTACK_TARGET void pass(Query* queries, const Keys& keys, int64_t tile, size_t
       if (!may) continue;
       alignas(64) float scores[16];
       _mm512_store_ps(scores, score);
+      const float slack = query.slack_for(keys.bounds[tile + t].either());
       for (; may; may &= may - 1) {
         const int lane = __builtin_ctz(may);
-        const int64_t slot = first + lane;
         const float own = scores[lane] * query.scale;
-        const float slack = query.norm * keys.residual[slot] + query.residual * keys.norm[slot];
-        if (!(own + slack < query.threshold)) query.found.push_back({own, slack, static_cast<int32_t>(slot)});
+        if (!(own + slack < query.threshold)) query.found.push_back({own, slack, static_cast<int32_t>(first + lane)});
       }
       if (query.found.size() >= query.limit) tighten<Stored>(query, keys, k);
     }
@@ -194,7 +217,7 @@ MEMSTACK_TARGET void look_ahead(Query* queries, const Keys& keys, int64_t begin,
       alignas(64) int32_t sums[Q][2][16];
       multiply<Q, 2>(queries, keys, tile, sums);
       for (int t = 0; t < 2; ++t) {
-        const __m512 scale = _mm512_loadu_ps(keys.scale + (tile + t) * kTile);
+        const __m512 scale = scales(keys, tile + t);
         for (int q = 0; q < Q; ++q) largest[q] = _mm512_max_ps(largest[q], scaled(sums[q][t], scale));
       }
     }
@@ -228,13 +251,10 @@ MEMSTACK_TARGET void search_some(std::vector<Query>& queries, const Keys& keys, 
     const int64_t block = begin + (newest - back + blocks) % blocks * kBlock;
     const int64_t stop = std::min(end, block + kBlock);
     const bool first = back == 0;
-    float residual = 0, norm = 0;
-    for (int64_t slot = block * kTile; slot < stop * kTile; ++slot) {
-      residual = std::max(residual, keys.residual[slot]);
-      norm = std::max(norm, keys.norm[slot]);
-    }
+    Bound bound{0, 0};
+    for (int64_t tile = block; tile < stop; ++tile) bound = bound.max(keys.bounds[tile].either());
     for (auto& query : queries) {
-      query.slack = query.norm * residual + query.residual * norm;
+      query.slack = query.slack_for(bound);
       query.set_bar();
     }
     size_t q = 0;
@@ -245,84 +265,4 @@ MEMSTACK_TARGET void search_some(std::vector<Query>& queries, const Keys& keys, 
   for (auto& query : queries) finish<Stored>(query, keys, k);
 }
 
-bool available() {
-  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl");
-}
-
-// (memories, ...) tensors as written by first_pass.py; returns slots (memories, q, parts * k), -1 for none.
-torch::Tensor search(const torch::Tensor& codes, const torch::Tensor& scale, const torch::Tensor& residual,
-                     const torch::Tensor& norm, const torch::Tensor& exact, const torch::Tensor& lengths,
-                     const torch::Tensor& newest,
-                     const torch::Tensor& queries, const torch::Tensor& query_codes, const torch::Tensor& query_scale,
-                     const torch::Tensor& query_residual, const torch::Tensor& query_norm,
-                     const torch::Tensor& query_offset, int64_t k) {
-  TORCH_CHECK(available(), "this processor has no AVX-512 VNNI");
-  const int64_t memories = queries.size(0), asked = queries.size(1), dim = queries.size(2);
-  const int64_t threads = at::get_num_threads(), capacity = exact.size(1), groups = codes.size(2);
-  // As many queries at once as leave work for every thread; few queries of few memories share out the keys.
-  const int64_t even = (memories * asked + threads - 1) / threads;
-  const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, asked), kQueryTile);
-  const int64_t query_tiles = (asked + together - 1) / together;
-  const int64_t parts = std::max<int64_t>(1, threads / (memories * query_tiles));
-  auto slots = torch::full({memories, asked, parts * k}, -1, torch::kInt64);
-  int64_t* const out = slots.data_ptr<int64_t>();
-  const auto work = [&](int64_t first, int64_t last) {
-    for (int64_t item = first; item < last; ++item) {
-      const int64_t part = item % parts, tile = item / parts % query_tiles, memory = item / parts / query_tiles;
-      const int64_t length = lengths.data_ptr<int64_t>()[memory];
-      const int64_t padded = scale.size(1), tiles = (length + kTile - 1) / kTile;
-      const Keys keys{codes.data_ptr<uint8_t>() + memory * codes.stride(0),
-                      scale.data_ptr<float>() + memory * padded,
-                      residual.data_ptr<float>() + memory * padded,
-                      norm.data_ptr<float>() + memory * padded,
-                      static_cast<const char*>(exact.data_ptr()) + memory * capacity * dim * exact.element_size(),
-                      dim,
-                      groups,
-                      length,
-                      newest.data_ptr<int64_t>()[memory]};
-      const int64_t from = tile * together, to = std::min(asked, from + together);
-      std::vector<Query> some(to - from);
-      for (int64_t q = from; q < to; ++q) {
-        const int64_t at = memory * asked + q;
-        Query& query = some[q - from];
-        query.codes = reinterpret_cast<const int32_t*>(query_codes.data_ptr<int8_t>()) + at * groups;
-        query.exact = queries.data_ptr<float>() + at * dim;
-        query.scale = query_scale.data_ptr<float>()[at];
-        query.residual = query_residual.data_ptr<float>()[at];
-        query.norm = query_norm.data_ptr<float>()[at];
-        query.offset = query_offset.data_ptr<int32_t>()[at];
-        query.limit = 4 * k + 64;
-        query.found.reserve(query.limit + kTile);
-      }
-      const int64_t begin = tiles * part / parts, end = tiles * (part + 1) / parts;
-      switch (exact.scalar_type()) {
-        case torch::kFloat: search_some<float>(some, keys, begin, end, k); break;
-        case torch::kBFloat16: search_some<at::BFloat16>(some, keys, begin, end, k); break;
-        case torch::kHalf: search_some<at::Half>(some, keys, begin, end, k); break;
-        default: TORCH_CHECK(false, "keys of this dtype cannot be searched");
-      }
-      for (int64_t q = from; q < to; ++q) {
-        int64_t* row = out + ((memory * asked + q) * parts + part) * k;
-        for (const auto& candidate : some[q - from].found) *row++ = candidate.slot;
-      }
-    }
-  };
-  at::parallel_for(0, memories * query_tiles * parts, 1, work);
-  return slots;
-}
-
-}  // namespace
-
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
-  module.def("available", &available);
-  module.def("search", &search, pybind11::call_guard<pybind11::gil_scoped_release>());
-}
-
-#else
-
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
-  module.def("available", [] { return false; });
-}
-
-#endif
+}  // namespace memstack

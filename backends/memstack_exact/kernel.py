@@ -1,0 +1,77 @@
+"""The compiled loop behind the first pass: built once a machine by whatever C++ compiler there is, called through C."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from memstack import BackendUnavailableError
+from memstack.disk_cache import cached
+from memstack.errors import CacheError
+
+SOURCES = sorted((Path(__file__).parent / "native").iterdir())
+FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")
+COMPILERS = ("c++", "g++", "clang++")
+
+
+class Store(ctypes.Structure):
+    """All memories' rounded keys, as ``first_pass.cpp`` reads them."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("codes", "scale", "bounds")),
+        *((name, ctypes.c_int64) for name in ("tiles", "groups", "heads", "capacity", "dim", "dtype")),
+    )
+
+
+@functools.cache
+def kernel() -> ctypes.CDLL:
+    """Load the loop, or say why it cannot run here: BackendUnavailableError."""
+    version = hashlib.sha256(" ".join((platform.system(), platform.machine(), *FLAGS)).encode())
+    for source in SOURCES:
+        version.update(source.read_bytes())
+    try:
+        library = _loaded(cached(f"first-pass-{version.hexdigest()}", _compiled))
+    except (OSError, CacheError) as error:
+        raise BackendUnavailableError(
+            f"first_pass = 'int8' is compiled at its first use, which failed ({str(error).splitlines()[0]}); "
+            "first_pass = 'none' needs no compiler"
+        ) from error
+    if not library.available():
+        raise BackendUnavailableError(
+            "first_pass = 'int8' needs a processor with AVX-512 VNNI, which this one is not; set it to 'none'"
+        )
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    library.write_keys.argtypes = [pointer, pointer, pointer, pointer, number, number, number]
+    library.write_keys.restype = None
+    library.threads_worth.argtypes, library.threads_worth.restype = [pointer, *[number] * 4], number
+    library.parts.argtypes, library.parts.restype = [number, number, number], number
+    library.search.argtypes = [*[pointer] * 5, *[number] * 5, pointer]
+    library.search.restype = None
+    return library
+
+
+def _compiled() -> bytes:
+    """The loop as a shared library, built in a folder of its own: processes that do so at once wait for no other."""
+    candidates = (os.environ.get("CXX", ""), *COMPILERS)
+    compiler = next((found for name in candidates if name and (found := shutil.which(name))), None)
+    if compiler is None:
+        raise OSError("there is no C++ compiler: install g++ or clang, or name one in CXX")
+    main = next(str(source) for source in SOURCES if source.suffix == ".cpp")
+    with TemporaryDirectory() as folder:
+        library = Path(folder) / "first_pass.so"
+        run = subprocess.run([compiler, *FLAGS, "-o", str(library), main], capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise OSError(f"{compiler} said: {(run.stderr.strip() or f'exit status {run.returncode}').splitlines()[0]}")
+        return library.read_bytes()
+
+
+def _loaded(library: bytes) -> ctypes.CDLL:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "first_pass.so"
+        path.write_bytes(library)
+        return ctypes.CDLL(str(path))

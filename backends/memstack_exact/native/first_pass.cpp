@@ -1,0 +1,143 @@
+// What first_pass.py calls, in C: no Python, no torch, so that it compiles in seconds anywhere.
+
+#include <cstdint>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+
+#include <atomic>
+#include <thread>
+
+#include "search.h"
+
+namespace memstack {
+namespace {
+
+constexpr int64_t kQueryTile = 64;            // queries that pass over a block of keys while it is in the cache
+constexpr int64_t kWorthAThread = 1ll << 23;  // products of codes
+
+// All memories' keys; the fields and their order are those of first_pass.py's Store.
+struct Store {
+  uint8_t* codes;
+  uint16_t* scale;
+  TileBound* bounds;
+  int64_t tiles, groups, heads, capacity, dim, dtype;
+
+  Keys memory(int64_t at) const {
+    return {codes + at * tiles * groups * kTile * kWord, scale + at * tiles * kTile, bounds + at * tiles, nullptr, dim,
+            groups, 0, 0};
+  }
+};
+
+// Call work(item) for every item, from as many threads.
+template <typename Work>
+void share(int64_t items, int64_t threads, const Work& work) {
+  std::atomic<int64_t> next{0};
+  const auto some = [&] {
+    for (int64_t item; (item = next++) < items;) work(item);
+  };
+  std::vector<std::thread> others;
+  for (int64_t i = 1; i < std::min(items, threads); ++i) others.emplace_back(some);
+  some();
+  for (auto& other : others) other.join();
+}
+
+// Call with a null pointer of the type in which keys are stored.
+template <typename Call>
+void with_type(int64_t dtype, const Call& call) {
+  switch (dtype) {
+    case 0: return call(static_cast<const float*>(nullptr));
+    case 1: return call(static_cast<const BFloat16*>(nullptr));
+    case 2: return call(static_cast<const Half*>(nullptr));
+  }
+}
+
+Query rounded_query(const float* exact, int64_t dim, int8_t* codes, size_t k) {
+  const Rounded rounded = round_vector(exact, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0);
+  Query query;
+  query.codes = reinterpret_cast<const int32_t*>(codes);
+  query.exact = exact;
+  query.scale = rounded.scale;
+  query.residual = rounded.bound.residual;
+  query.norm = rounded.bound.norm + rounded.bound.residual;
+  query.offset = kShift * rounded.sum;
+  query.limit = 4 * k + 64;
+  query.found.reserve(query.limit + kTile);
+  return query;
+}
+
+}  // namespace
+}  // namespace memstack
+
+using namespace memstack;
+
+extern "C" {
+
+int available() {
+  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
+}
+
+// Keep keys (some, heads, n, dim) at slots (some, n) of these rows.
+void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, const void* keys, int64_t some, int64_t n,
+                int64_t threads) {
+  const int64_t products = some * store->heads * n * store->dim * 64;  // about what rounding costs
+  share(some * store->heads, std::min(threads, 1 + products / kWorthAThread), [&](int64_t item) {
+    const int64_t row = item / store->heads;
+    const Keys memory = store->memory(rows[row] * store->heads + item % store->heads);
+    with_type(store->dtype, [&](auto type) {
+      const auto* key = static_cast<decltype(type)>(keys) + item * n * store->dim;
+      for (int64_t i = 0; i < n; ++i) write_key(memory, slots[row * n + i], key + i * store->dim);
+    });
+  });
+}
+
+// How many of these threads a search of so many queries is worth, the longest memory holding so many keys.
+int64_t threads_worth(const Store* store, int64_t memories, int64_t asked, int64_t keys, int64_t threads) {
+  return std::min(threads, 1 + memories * asked * keys * store->dim / kWorthAThread);
+}
+
+// How many parts the keys are shared out in, each with k answers of its own: few queries leave threads without work.
+int64_t parts(int64_t memories, int64_t asked, int64_t threads) {
+  return std::max<int64_t>(1, threads / (memories * ((asked + kQueryTile - 1) / kQueryTile)));
+}
+
+// Of queries (rows x heads, asked, dim), give slots (rows x heads, asked, parts, k), -1 for none. `exact` are all keys
+// as stored, (rows x heads, capacity, dim); lengths and newest slots are by row.
+void search(const Store* store, const void* exact, const int64_t* lengths, const int64_t* newest, const float* queries,
+            int64_t rows, int64_t asked, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
+  const int64_t memories = rows * store->heads;
+  // As many queries at once as leave work for every thread.
+  const int64_t even = (memories * asked + threads - 1) / threads;
+  const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, asked), kQueryTile);
+  const int64_t query_tiles = (asked + together - 1) / together;
+  share(memories * query_tiles * parts, threads, [&](int64_t item) {
+    const int64_t part = item % parts, from = item / parts % query_tiles * together;
+    const int64_t at = item / parts / query_tiles, to = std::min(asked, from + together);
+    Keys keys = store->memory(at);
+    keys.length = lengths[at / store->heads];
+    keys.newest = newest[at / store->heads];
+    const int64_t tiles = (keys.length + kTile - 1) / kTile;
+    std::vector<int8_t> codes((to - from) * store->groups * kWord, 0);
+    std::vector<Query> some;
+    for (int64_t q = from; q < to; ++q)
+      some.push_back(rounded_query(queries + (at * asked + q) * store->dim, store->dim,
+                                   &codes[(q - from) * store->groups * kWord], k));
+    with_type(store->dtype, [&](auto type) {
+      keys.exact = static_cast<decltype(type)>(exact) + at * store->capacity * store->dim;
+      using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+      search_some<Stored>(some, keys, tiles * part / parts, tiles * (part + 1) / parts, k);
+    });
+    for (int64_t q = from; q < to; ++q) {
+      int64_t* row = slots + ((at * asked + q) * parts + part) * k;
+      for (const auto& candidate : some[q - from].found) *row++ = candidate.slot;
+    }
+  });
+}
+
+}  // extern "C"
+
+#else
+
+extern "C" int available() { return 0; }
+
+#endif
