@@ -1,10 +1,13 @@
 """The true nearest neighbours by matrix product, in blocks of scores small enough to stay in the cache."""
 
+from collections.abc import Iterator
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 BUCKET = 16  # how many scores share a maximum; 8 and 32 are slower at 4k and at 65k entries
+KEYS = 8192  # keys that a block has at least: the k best of each block have to be sorted
 
 
 def nearest_slots(
@@ -21,24 +24,49 @@ def nearest_slots(
     core's cache) and 256M elsewhere.
     """
     block = block or (1 << 20 if keys.device.type == "cpu" else 1 << 28)
-    used = int(lengths.max())
-    memories, flat = keys[:, :, :used].flatten(0, 1), queries.flatten(0, 1)
-    dead = None
-    if int(lengths.min()) < used:
-        dead = torch.arange(used) >= lengths.repeat_interleave(keys.shape[1])[:, None]
-        dead = dead[:, None].to(keys.device)
+    memories, flat, live = keys.flatten(0, 1), queries.flatten(0, 1), lengths.repeat_interleave(keys.shape[1])
     slots = torch.empty(*flat.shape[:2], k, dtype=torch.int64, device=keys.device)
-    q_block = max(1, min(flat.shape[1], block // used))
-    m_block = max(1, block // (used * q_block))
-    for m in range(0, flat.shape[0], m_block):
-        some = slice(m, m + m_block)
-        transposed = memories[some].to(torch.float32).mT
-        for q in range(0, flat.shape[1], q_block):
-            scores = torch.bmm(flat[some, q : q + q_block], transposed)
-            if dead is not None:
-                scores.masked_fill_(dead[some], -torch.inf)
-            slots[some, q : q + q_block] = top_k(scores, k)
+    q_block = max(1, min(flat.shape[1], block // KEYS))
+    m_block = max(1, block // (min(int(lengths.max()), KEYS) * q_block))
+    for some in _slices(flat.shape[0], m_block):
+        for asked in _slices(flat.shape[1], q_block):
+            slots[some, asked] = _best_of_blocks(memories[some], live[some], flat[some, asked], k, block)
     return slots.unflatten(0, keys.shape[:2])
+
+
+def _best_of_blocks(
+    keys: Float[Tensor, "memories capacity key_dim"],
+    lengths: Int[Tensor, " memories"],
+    queries: Float[Tensor, "memories q key_dim"],
+    k: int,
+    block: int,
+) -> Int[Tensor, "memories q k"]:
+    """Keep the best k of one block of keys after the other."""
+    longest = max(int(lengths.max()), k)
+    size = max(block // (queries.shape[0] * queries.shape[1]), k)
+    scores, slots = [], []
+    for some in _slices(longest, size):
+        products = torch.bmm(queries, keys[:, some].to(torch.float32).mT)
+        dead = _dead(lengths, some)
+        if dead is not None:
+            products.masked_fill_(dead[:, None].to(products.device), -torch.inf)
+        found = top_k(products, min(k, products.shape[-1]))
+        scores, slots = [*scores, products.gather(-1, found)], [*slots, found + some.start]
+        if len(scores) > 1:
+            best = torch.cat(scores, -1).topk(k, sorted=False)
+            scores, slots = [best.values], [torch.cat(slots, -1).gather(-1, best.indices)]
+    return slots[0]
+
+
+def _dead(lengths: Int[Tensor, " memories"], some: slice) -> Bool[Tensor, "memories n"] | None:
+    """Which slots of a slice hold nothing, or None if all hold a key."""
+    if int(lengths.min()) >= some.stop:
+        return None
+    return torch.arange(some.start, some.stop) >= lengths[:, None]
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(n, start + size)) for start in range(0, n, size))
 
 
 def top_k(scores: Float[Tensor, "*outer n"], k: int) -> Int[Tensor, "*outer k"]:
