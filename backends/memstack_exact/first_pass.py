@@ -36,10 +36,15 @@ class FirstPass:
         self._kernel, self._shape = kernel(), shape
         memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
         groups = -(-shape.key_dim // WORD)
-        self._codes = torch.full((memories, tiles, groups, TILE, WORD), UNROUNDED, dtype=torch.uint8)
+        self.codes = torch.full((memories, tiles, groups, TILE, WORD), UNROUNDED, dtype=torch.uint8)
         self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16)
         self._bounds = torch.zeros(memories, tiles, 4)
         """The longest residual and key of a tile, those written in this round of the ring and those before."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it keeps, the codes included."""
+        return sum(each.nbytes for each in (self.codes, self._scale, self._bounds))
 
     def write(
         self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
@@ -56,25 +61,25 @@ class FirstPass:
         written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
-    ) -> Int[Tensor, "rows heads q candidates"]:
+    ) -> Int[Tensor, "rows heads q candidates"] | None:
         """Return slots among which are those of the k best of each row's keys, -1 for none.
 
         ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
-        since its last reset; queries are finite, in float32.
+        since its last reset; queries are in float32. None if one of them is not finite, which bounds nothing.
         """
         rows, heads, asked, _ = queries.shape
-        lengths, newest = written.clamp(max=keys.shape[2]), (written - 1).clamp(min=0) % keys.shape[2]
         queries, store = queries.contiguous(), ctypes.byref(self._store(keys.dtype))
-        longest = int(lengths.max())
-        threads = self._kernel.threads_worth(store, rows * heads, asked, longest, torch.get_num_threads())
+        longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
+        threads = self._kernel.threads_worth(store, rows * heads, asked, longest, threads)
         parts = self._kernel.parts(rows * heads, asked, threads)
-        slots = torch.full((rows, heads, asked, parts * k), -1)
-        self._kernel.search(store, *_at(keys, lengths, newest, queries), rows, asked, k, parts, threads, *_at(slots))
-        return slots
+        slots = torch.empty(rows, heads, asked, parts * k, dtype=torch.int64)
+        at = _at(keys, written, queries)
+        finite = self._kernel.search(store, *at, rows, asked, k, parts, threads, slots.data_ptr())
+        return slots if finite else None
 
     def _store(self, dtype: torch.dtype) -> Store:
-        shape, (_, tiles, groups, *_) = self._shape, self._codes.shape
-        at = _at(self._codes, self._scale, self._bounds)
+        shape, (_, tiles, groups, *_) = self._shape, self.codes.shape
+        at = _at(self.codes, self._scale, self._bounds)
         return Store(*at, tiles, groups, shape.heads, shape.capacity, shape.key_dim, DTYPES.index(dtype))
 
 

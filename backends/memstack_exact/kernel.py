@@ -50,8 +50,7 @@ def kernel() -> ctypes.CDLL:
     library.write_keys.restype = None
     library.threads_worth.argtypes, library.threads_worth.restype = [pointer, *[number] * 4], number
     library.parts.argtypes, library.parts.restype = [number, number, number], number
-    library.search.argtypes = [*[pointer] * 5, *[number] * 5, pointer]
-    library.search.restype = None
+    library.search.argtypes = [*[pointer] * 4, *[number] * 5, pointer]
     return library
 
 

@@ -1,11 +1,14 @@
 """Exact nearest neighbours by matrix product: the default and the reference."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 from torch import Tensor
 
 from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
+
+if TYPE_CHECKING:
+    from memstack_exact.first_pass import FirstPass
 
 
 class ExactMemory(IndexedMemory):
@@ -24,14 +27,14 @@ class ExactMemory(IndexedMemory):
         options = options or self.Options()
         super().__init__(shape, options)
         self.block = options.block
-        self._first_pass = None
+        self.first_pass: FirstPass | None = None
         self.why_no_first_pass = "first_pass = 'none'"
         """Why keys are not scored in 8 bits first; empty if they are."""
         if options.first_pass != "none":
-            from memstack_exact.first_pass import FirstPass  # compiles
+            from memstack_exact import first_pass  # compiles
 
             try:
-                self._first_pass = FirstPass(shape, self.device)
+                self.first_pass = first_pass.FirstPass(shape, self.device)
                 self.why_no_first_pass = ""
             except BackendUnavailableError as error:
                 if options.first_pass != "auto":
@@ -39,13 +42,14 @@ class ExactMemory(IndexedMemory):
                 self.why_no_first_pass = str(error)
 
     def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
-        if self._first_pass is not None:
-            self._first_pass.write(rows, slots, keys)
+        if self.first_pass is not None:
+            self.first_pass.write(rows, slots, keys)
 
     def index_forget(self, rows: Tensor) -> None:
         pass  # only slots within a row's length are searched
 
     def index_search(self, queries: Tensor, k: int) -> Tensor:
-        if self._first_pass is None or not bool(queries.isfinite().all()):
-            return self.nearest_slots(queries, k, block=self.block)
-        return self._first_pass.search(self.stored_keys, self.written, queries, k)
+        slots = None
+        if self.first_pass is not None:
+            slots = self.first_pass.search(self.stored_keys, self.written, queries, k)
+        return self.nearest_slots(queries, k, block=self.block) if slots is None else slots

@@ -65,6 +65,18 @@ Query rounded_query(const float* exact, int64_t dim, int8_t* codes, size_t k) {
   return query;
 }
 
+// Whether no number is NaN or infinite: those have all bits of their exponent set.
+bool finite(const float* numbers, int64_t n) {
+  constexpr uint32_t kExponent = 0x7F800000;
+  uint32_t found = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, numbers + i, sizeof bits);
+    found |= (bits & kExponent) == kExponent;
+  }
+  return !found;
+}
+
 }  // namespace
 }  // namespace memstack
 
@@ -102,10 +114,13 @@ int64_t parts(int64_t memories, int64_t asked, int64_t threads) {
 }
 
 // Of queries (rows x heads, asked, dim), give slots (rows x heads, asked, parts, k), -1 for none. `exact` are all keys
-// as stored, (rows x heads, capacity, dim); lengths and newest slots are by row.
-void search(const Store* store, const void* exact, const int64_t* lengths, const int64_t* newest, const float* queries,
-            int64_t rows, int64_t asked, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
+// as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives nothing, if a query is not
+// finite.
+int search(const Store* store, const void* exact, const int64_t* written, const float* queries, int64_t rows,
+           int64_t asked, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
   const int64_t memories = rows * store->heads;
+  if (!finite(queries, memories * asked * store->dim)) return 0;
+  std::fill_n(slots, memories * asked * parts * k, int64_t{-1});
   // As many queries at once as leave work for every thread.
   const int64_t even = (memories * asked + threads - 1) / threads;
   const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, asked), kQueryTile);
@@ -114,8 +129,9 @@ void search(const Store* store, const void* exact, const int64_t* lengths, const
     const int64_t part = item % parts, from = item / parts % query_tiles * together;
     const int64_t at = item / parts / query_tiles, to = std::min(asked, from + together);
     Keys keys = store->memory(at);
-    keys.length = lengths[at / store->heads];
-    keys.newest = newest[at / store->heads];
+    const int64_t count = written[at / store->heads];
+    keys.length = std::min(count, store->capacity);
+    keys.newest = std::max<int64_t>(count - 1, 0) % store->capacity;
     const int64_t tiles = (keys.length + kTile - 1) / kTile;
     std::vector<int8_t> codes((to - from) * store->groups * kWord, 0);
     std::vector<Query> some;
@@ -132,6 +148,7 @@ void search(const Store* store, const void* exact, const int64_t* lengths, const
       for (const auto& candidate : some[q - from].found) *row++ = candidate.slot;
     }
   });
+  return 1;
 }
 
 }  // extern "C"
