@@ -14,7 +14,7 @@
 namespace memstack {
 
 constexpr int64_t kBlock = 256;  // tiles that stay in a core's cache while queries pass over them
-constexpr int64_t kBucket = 8;   // tiles that share 16 maxima when a threshold is first looked for
+constexpr int64_t kMaxima = 4;   // times k: from so many maxima a threshold is first looked for
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Candidate {
@@ -163,83 +163,95 @@ MEMSTACK_TARGET inline __attribute__((always_inline)) void multiply_one(
   }
 }
 
-// The scales of a tile's keys.
-MEMSTACK_TARGET inline __m512 scales(const Keys& keys, int64_t tile) {
-  return load(reinterpret_cast<const BFloat16*>(keys.scale) + tile * kTile, 0xFFFF);
+// Note the keys of a tile that may be among a query's best.
+template <typename Stored>
+MEMSTACK_TARGET __attribute__((noinline)) void note(
+    Query& query, const Keys& keys, int64_t tile, __m512 score, unsigned may, size_t k) {
+  alignas(64) float scores[kTile];
+  _mm512_store_ps(scores, score);
+  const float slack = query.slack_for(keys.bounds[tile].either());
+  for (; may; may &= may - 1) {
+    const int lane = __builtin_ctz(may);
+    const float own = scores[lane] * query.scale;
+    const int64_t slot = tile * kTile + lane;
+    if (!(own + slack < query.threshold)) query.found.push_back({own, slack, static_cast<int32_t>(slot)});
+  }
+  if (query.found.size() >= query.limit) tighten<Stored>(query, keys, k);
 }
 
-MEMSTACK_TARGET inline __m512 scaled(const int32_t* sums, __m512 scale) {
-  return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), scale);
+template <typename Stored>
+MEMSTACK_TARGET inline __attribute__((always_inline)) void look(
+    Query& query, const Keys& keys, int64_t tile, __m512 score, size_t k) {
+  const __mmask16 live = lanes(keys.length - tile * kTile);
+  // Not less: what overflows to NaN stays.
+  const unsigned may = _mm512_mask_cmp_ps_mask(live, score, _mm512_set1_ps(query.bar), _CMP_NLT_UQ);
+  if (may) note<Stored>(query, keys, tile, score, may, k);
 }
 
-// Let Q queries pass over T tiles, and note which keys may be among their best.
-template <int Q, int T, typename Stored>
-MEMSTACK_TARGET void pass(Query* queries, const Keys& keys, int64_t tile, size_t k) {
-  alignas(64) int32_t sums[Q][T][16];
+// Call seen(query, tile, scores) with the rounded scores of Q queries and T tiles, but for the queries' own scale.
+template <int Q, int T, typename Seen>
+MEMSTACK_TARGET inline __attribute__((always_inline)) void score(
+    const Query* queries, const Keys& keys, int64_t tile, const Seen& seen) {
+  alignas(64) int32_t sums[Q][T][kTile];
   if constexpr (Q == 1) {
     multiply_one<T>(*queries, keys, tile, sums);
   } else {
     multiply<Q, T>(queries, keys, tile, sums);
   }
   for (int t = 0; t < T; ++t) {
-    const int64_t first = (tile + t) * kTile, left = keys.length - first;
-    const __mmask16 live = lanes(left);
-    const __m512 scale = scales(keys, tile + t);
-    for (int q = 0; q < Q; ++q) {
-      Query& query = queries[q];
-      const __m512 score = scaled(sums[q][t], scale);
-      // Not less: what overflows to NaN stays.
-      unsigned may = _mm512_mask_cmp_ps_mask(live, score, _mm512_set1_ps(query.bar), _CMP_NLT_UQ);
-      if (!may) continue;
-      alignas(64) float scores[16];
-      _mm512_store_ps(scores, score);
-      const float slack = query.slack_for(keys.bounds[tile + t].either());
-      for (; may; may &= may - 1) {
-        const int lane = __builtin_ctz(may);
-        const float own = scores[lane] * query.scale;
-        if (!(own + slack < query.threshold)) query.found.push_back({own, slack, static_cast<int32_t>(first + lane)});
-      }
-      if (query.found.size() >= query.limit) tighten<Stored>(query, keys, k);
-    }
+    const __m512 scale = load(reinterpret_cast<const BFloat16*>(keys.scale) + (tile + t) * kTile, 0xFFFF);
+    for (int q = 0; q < Q; ++q)
+      seen(q, tile + t, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[q][t])), scale));
   }
 }
 
-// A first threshold from whole tiles only: k of the buckets' maxima are k different keys.
-template <int Q>
-MEMSTACK_TARGET void look_ahead(Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k) {
-  const int64_t buckets = (end - begin) / kBucket;
-  if (static_cast<size_t>(buckets * kTile) < 2 * k || end * kTile > keys.length) return;
-  std::vector<float> best(Q * buckets * kTile);
-  for (int64_t b = 0; b < buckets; ++b) {
-    __m512 largest[Q];
-    for (int q = 0; q < Q; ++q) largest[q] = _mm512_set1_ps(-kInfinity);
-    for (int64_t tile = begin + b * kBucket; tile < begin + (b + 1) * kBucket; tile += 2) {
-      alignas(64) int32_t sums[Q][2][16];
-      multiply<Q, 2>(queries, keys, tile, sums);
-      for (int t = 0; t < 2; ++t) {
-        const __m512 scale = scales(keys, tile + t);
-        for (int q = 0; q < Q; ++q) largest[q] = _mm512_max_ps(largest[q], scaled(sums[q][t], scale));
-      }
-    }
-    for (int q = 0; q < Q; ++q) _mm512_storeu_ps(&best[(q * buckets + b) * kTile], largest[q]);
-  }
-  for (int q = 0; q < Q; ++q) {
-    const auto mine = best.begin() + q * buckets * kTile;
-    std::nth_element(mine, mine + (k - 1), mine + buckets * kTile, std::greater<float>());
-    const float bound = mine[k - 1] * queries[q].scale - queries[q].slack;
-    if (bound > queries[q].threshold) queries[q].threshold = bound;
-    queries[q].set_bar();
-  }
-}
-
-template <int Q, int T, typename Stored>
-MEMSTACK_TARGET void pass_block(Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k, bool first) {
-  if (first) look_ahead<Q>(queries, keys, begin, end, k);
+// Let Q queries pass over the keys of a block.
+template <int Q, int T, typename Seen>
+MEMSTACK_TARGET inline __attribute__((always_inline)) void pass(
+    const Query* queries, const Keys& keys, int64_t begin, int64_t end, const Seen& seen) {
   int64_t tile = begin;
-  for (; tile + T <= end; tile += T) pass<Q, T, Stored>(queries, keys, tile, k);
-  for (; tile < end; ++tile) pass<Q, 1, Stored>(queries, keys, tile, k);
-  if (first)
-    for (int q = 0; q < Q; ++q) tighten<Stored>(queries[q], keys, k);
+  for (; tile + T <= end; tile += T) score<Q, T>(queries, keys, tile, seen);
+  for (; tile < end; ++tile) score<Q, 1>(queries, keys, tile, seen);
+}
+
+// A first threshold from the scores of some whole tiles: k of the buckets' maxima are k different keys. Keys that are
+// alike stand side by side, so that a bucket's do not.
+MEMSTACK_TARGET inline void look_ahead(Query& query, const float* scores, int64_t tiles, size_t k) {
+  const int64_t buckets = std::min<int64_t>(tiles, (kMaxima * k + kTile - 1) / kTile);
+  if (static_cast<size_t>(buckets * kTile) < 2 * k) return;
+  alignas(64) float best[kBlock * kTile];
+  for (int64_t b = 0; b < buckets; ++b) {
+    __m512 largest = _mm512_loadu_ps(scores + b * kTile);
+    for (int64_t tile = b + buckets; tile < tiles; tile += buckets)
+      largest = _mm512_max_ps(largest, _mm512_loadu_ps(scores + tile * kTile));
+    _mm512_store_ps(best + b * kTile, largest);
+  }
+  std::nth_element(best, best + (k - 1), best + buckets * kTile, std::greater<float>());
+  const float bound = best[k - 1] * query.scale - query.slack;
+  if (bound > query.threshold) query.threshold = bound;
+  query.set_bar();
+}
+
+// Let Q queries pass over a block, the first of all with room to keep its scores: from them comes a threshold before
+// any key is noted.
+template <int Q, int T, typename Stored>
+MEMSTACK_TARGET void over(Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k, float* kept) {
+  if (!kept) {
+    pass<Q, T>(queries, keys, begin, end, [&](int q, int64_t tile, __m512 score) MEMSTACK_TARGET {
+      look<Stored>(queries[q], keys, tile, score, k);
+    });
+    return;
+  }
+  pass<Q, T>(queries, keys, begin, end, [&](int q, int64_t tile, __m512 score) MEMSTACK_TARGET {
+    _mm512_storeu_ps(kept + (q * kBlock + tile - begin) * kTile, score);
+  });
+  for (int q = 0; q < Q; ++q) {
+    const float* mine = kept + q * kBlock * kTile;
+    look_ahead(queries[q], mine, std::min(end, keys.length / kTile) - begin, k);
+    for (int64_t tile = begin; tile < end; ++tile)
+      look<Stored>(queries[q], keys, tile, _mm512_loadu_ps(mine + (tile - begin) * kTile), k);
+    tighten<Stored>(queries[q], keys, k);
+  }
 }
 
 template <typename Stored>
@@ -247,10 +259,11 @@ MEMSTACK_TARGET void search_some(std::vector<Query>& queries, const Keys& keys, 
   // From the newest keys back: text asks most for what it has just read, and a high threshold spares the rest.
   const int64_t blocks = (end - begin + kBlock - 1) / kBlock;
   const int64_t newest = std::clamp((keys.newest / kTile - begin) / kBlock, int64_t{0}, std::max(blocks - 1, int64_t{0}));
+  std::vector<float> scores(8 * kBlock * kTile);
   for (int64_t back = 0; back < blocks; ++back) {
     const int64_t block = begin + (newest - back + blocks) % blocks * kBlock;
     const int64_t stop = std::min(end, block + kBlock);
-    const bool first = back == 0;
+    float* const kept = back == 0 ? scores.data() : nullptr;
     Bound bound{0, 0};
     for (int64_t tile = block; tile < stop; ++tile) bound = bound.max(keys.bounds[tile].either());
     for (auto& query : queries) {
@@ -258,9 +271,9 @@ MEMSTACK_TARGET void search_some(std::vector<Query>& queries, const Keys& keys, 
       query.set_bar();
     }
     size_t q = 0;
-    for (; q + 8 <= queries.size(); q += 8) pass_block<8, 3, Stored>(&queries[q], keys, block, stop, k, first);
-    for (; q + 2 <= queries.size(); q += 2) pass_block<2, 4, Stored>(&queries[q], keys, block, stop, k, first);
-    for (; q < queries.size(); ++q) pass_block<1, 8, Stored>(&queries[q], keys, block, stop, k, first);
+    for (; q + 8 <= queries.size(); q += 8) over<8, 3, Stored>(&queries[q], keys, block, stop, k, kept);
+    for (; q + 2 <= queries.size(); q += 2) over<2, 4, Stored>(&queries[q], keys, block, stop, k, kept);
+    for (; q < queries.size(); ++q) over<1, 8, Stored>(&queries[q], keys, block, stop, k, kept);
   }
   for (auto& query : queries) finish<Stored>(query, keys, k);
 }
