@@ -143,7 +143,6 @@ def _peak(entries: int, first_pass: str) -> float:
     shape = MemoryShape(rows=1, heads=1, key_dim=64, value_dim=1, capacity=entries)
     keys = KEY_SETS["drifting"](shape)
     memory, queries = filled(shape, keys, first_pass=first_pass), keys.queries(512)
-    memory.index_search(queries, K)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _resident("VmRSS")
     memory.index_search(queries, K)
