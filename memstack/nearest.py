@@ -4,11 +4,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memstack.quantised import Quantised
+
 BUCKET = 16  # how many scores share a maximum; 8 and 32 are slower at 4k and at 65k entries
 
 
 def nearest_slots(
-    keys: Float[Tensor, "rows heads capacity key_dim"],
+    keys: Float[Tensor, "rows heads capacity key_dim"] | Quantised,
     lengths: Int[Tensor, " rows"],
     queries: Float[Tensor, "rows heads q key_dim"],
     k: int,

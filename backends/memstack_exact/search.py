@@ -1,8 +1,8 @@
 """Exact nearest neighbours by matrix product: the default and the reference."""
 
-from typing import Literal
+from typing import Literal, cast
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from memstack import IndexedMemory, MemoryShape
@@ -19,6 +19,12 @@ class ExactMemory(IndexedMemory):
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
         For a store on a CPU with AVX-512 VNNI; compiled at its first use (pip install 'memstack[fast]'). It keeps a
         copy of the keys in a byte per dimension, and 12 bytes more per entry."""
+
+        @model_validator(mode="after")
+        def _in_full(self) -> "ExactMemory.Options":
+            if self.first_pass == "int8" and self.dtype == "int8":
+                raise ValueError("first_pass = 'int8' re-scores keys in full, which dtype = 'int8' has not: drop one")
+            return self
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
@@ -40,4 +46,5 @@ class ExactMemory(IndexedMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         if self._first_pass is None or not bool(queries.isfinite().all()):
             return self.nearest_slots(queries, k, block=self.block)
-        return self._first_pass.search(self.stored_keys, self.written, queries, k)
+        # Options refuse a first pass beside keys in int8.
+        return self._first_pass.search(cast(Tensor, self.stored_keys), self.written, queries, k)
