@@ -18,6 +18,7 @@ from memstack.errors import (
 from memstack.hookspecs import hookimpl
 from memstack.indexed import IndexedMemory
 from memstack.memory import MISSING_SCORE, Memory, MemoryShape, SearchResult
+from memstack.quantised import Quantised
 from memstack.registry import backends, create_memory
 from memstack.tiered import SearchIndex, TieredMemory
 
@@ -38,6 +39,7 @@ __all__ = [
     "MemstackError",
     "NonFiniteError",
     "OptionsError",
+    "Quantised",
     "SearchIndex",
     "SearchResult",
     "ShapeError",

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from memstack.quantised import Table
+
 CHUNK_NUMBERS = 1 << 20  # how many gathered numbers may exist at once when table and operand differ in dtype
 
 
-def weighted_sum(weights: Tensor, table: Tensor, index: Tensor, check_fresh: Callable[[], None]) -> Tensor:
+def weighted_sum(weights: Tensor, table: Table, index: Tensor, check_fresh: Callable[[], None]) -> Tensor:
     """Sum table rows: (bags, k) weights, (entries, dim) table, (bags, k) index -> (bags, dim).
 
     Differentiable in the weights. ``check_fresh`` is called before a backward pass reads the table again and raises if
@@ -25,7 +27,7 @@ def weighted_sum(weights: Tensor, table: Tensor, index: Tensor, check_fresh: Cal
     return _WeightedSum.apply(weights, table, index, check_fresh)  # type: ignore[no-any-return]
 
 
-def inner_products(queries: Tensor, table: Tensor, index: Tensor, check_fresh: Callable[[], None]) -> Tensor:
+def inner_products(queries: Tensor, table: Table, index: Tensor, check_fresh: Callable[[], None]) -> Tensor:
     """Multiply with table rows: (bags, dim) queries, (entries, dim) table, (bags, k) index -> (bags, k)."""
     return _InnerProducts.apply(queries, table, index, check_fresh)  # type: ignore[no-any-return]
 
@@ -78,6 +80,6 @@ def _bag_gradient(queries: Tensor, table: Tensor, index: Tensor) -> Tensor:
     return kernel(queries.contiguous(), table, index.flatten(), offsets, bag_of, 0, -1).view(bags, k)
 
 
-def _chunks(operand: Tensor, index: Tensor, table: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(operand: Tensor, index: Tensor, table: Table) -> Iterator[tuple[Tensor, Tensor]]:
     size = max(1, CHUNK_NUMBERS // max(1, index.shape[1] * table.shape[1]))
     return zip(operand.split(size), index.split(size), strict=True)

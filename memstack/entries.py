@@ -9,6 +9,7 @@ from torch import Tensor
 
 from memstack.bags import inner_products, weighted_sum, without_autocast
 from memstack.errors import ShapeError
+from memstack.quantised import Quantised
 
 
 class Entries(ABC):
@@ -32,8 +33,8 @@ class StoredEntries(Entries):
 
     def __init__(
         self,
-        key_table: Float[Tensor, "entries key_dim"],
-        value_table: Float[Tensor, "entries value_dim"],
+        key_table: Float[Tensor, "entries key_dim"] | Quantised,
+        value_table: Float[Tensor, "entries value_dim"] | Quantised,
         index: Int[Tensor, "rows query_heads q k"],
         device: torch.device,
         check_fresh: Callable[[], None],
@@ -58,7 +59,7 @@ class StoredEntries(Entries):
         expect_shape("queries", queries, (*outer, self._key_table.shape[1]))
         local = queries.to(self._index.device, at_least_float32(queries)).flatten(0, 2)
         scores = inner_products(local, self._key_table, self._index.reshape(-1, k), self._check_fresh)
-        return scores.unflatten(0, tuple(outer)).to(queries.device)
+        return sent(scores.unflatten(0, tuple(outer)), queries.device)
 
     def mix(self, weights: Tensor) -> Tensor:
         self._check_fresh()
@@ -66,7 +67,7 @@ class StoredEntries(Entries):
         expect_shape("weights", weights, (*outer, k))
         local = weights.to(self._index.device, at_least_float32(weights)).reshape(-1, k)
         mixed = weighted_sum(local, self._value_table, self._index.reshape(-1, k), self._check_fresh)
-        return mixed.unflatten(0, tuple(outer)).to(weights.device)
+        return sent(mixed.unflatten(0, tuple(outer)), weights.device)
 
 
 class FetchedEntries(Entries):
@@ -106,6 +107,11 @@ class FetchedEntries(Entries):
 
     def _check_fresh_in_backward(self, _: Tensor) -> None:
         self._check_fresh()
+
+
+def sent(answer: Tensor, device: torch.device) -> Tensor:
+    """Move an answer to where the question came from. From the CPU on, the GPU's own order does the waiting."""
+    return answer.to(device, non_blocking=answer.device.type == "cpu")
 
 
 def at_least_float32(tensor: Tensor) -> torch.dtype:

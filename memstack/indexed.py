@@ -3,23 +3,22 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import field_validator
 from torch import Tensor
 from torch.nn.functional import pad
 
-from memstack.backend import BackendOptions
 from memstack.background import Background
 from memstack.bags import inner_products
-from memstack.entries import StoredEntries
+from memstack.entries import StoredEntries, sent
 from memstack.errors import NonFiniteError, ShapeError, StaleResultError
 from memstack.memory import Memory, MemoryShape, SearchResult
 from memstack.nearest import nearest_slots
+from memstack.quantised import Quantised, Table
 from memstack.state import check_state
-from memstack.validation import expect, usable_device
+from memstack.tables import StoreOptions, new_table
+from memstack.validation import expect
 
 
 class IndexedMemory(Memory):
@@ -29,28 +28,20 @@ class IndexedMemory(Memory):
     that proposes too few, stale or badly ordered slots loses recall and can never return a wrong entry.
     """
 
-    class Options(BackendOptions):
-        device: str = "cpu"
-        """Where the store lives, as torch names devices."""
-        dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-        """How keys and values are stored; half precision halves the store. Scores are always float32."""
+    class Options(StoreOptions):
         overlap: bool = False
         """Let ``add`` return at once and write in a background thread, beside the model's next forward. Order is kept:
         whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
         that raises so was not done either. (On a GPU, call from the default stream.)
         """
 
-        @field_validator("device")
-        @classmethod
-        def _usable(cls, device: str) -> str:
-            usable_device(device)
-            return device
-
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         self.shape = shape
         self.device = torch.device(options.device)
-        self.dtype: torch.dtype = getattr(torch, options.dtype)
+        stored: torch.dtype = getattr(torch, options.dtype)
+        self.dtype = stored if stored.is_floating_point else torch.float32
+        """In which stored numbers are read."""
         self._version = 0
         self._overlap = options.overlap
         self._adding = Background()
@@ -59,8 +50,8 @@ class IndexedMemory(Memory):
         # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
             self._written = torch.zeros(shape.rows, dtype=torch.int64)
-            self._key_table = self._table(shape.key_dim)
-            self._value_table = self._table(shape.value_dim)
+            self._key_table = new_table(shape, shape.key_dim, options)
+            self._value_table = new_table(shape, shape.value_dim, options)
 
     # What a backend writes --------------------------------------------------------------------------------------
 
@@ -105,8 +96,11 @@ class IndexedMemory(Memory):
         return self._written.clone()
 
     @property
-    def stored_keys(self) -> Float[Tensor, "rows heads capacity key_dim"]:
-        """The ring of keys, by slot; only the first ``lengths`` slots of a row are live. A view: do not write."""
+    def stored_keys(self) -> Float[Tensor, "rows heads capacity key_dim"] | Quantised:
+        """The ring of keys, by slot; only the first ``lengths`` slots of a row are live. A view: do not write.
+
+        A store in int8 gives them quantised: take a slice of them, then ``.to(torch.float32)``, which reads it.
+        """
         self._adding.settle()
         return self._ring(self._key_table)
 
@@ -140,7 +134,7 @@ class IndexedMemory(Memory):
         expect("values", values, rows=shape.rows, heads=shape.heads, n=n, value_dim=shape.value_dim)
         kept = min(n, shape.capacity)
         with torch.no_grad():
-            keys = keys.detach()[:, :, n - kept :].to(self.device, self.dtype)
+            keys = self._as_stored(keys.detach()[:, :, n - kept :])
             values = values.detach()[:, :, n - kept :].to(self.device, self.dtype)
             self._refuse_non_finite(keys)
             if self._overlap:
@@ -174,8 +168,9 @@ class IndexedMemory(Memory):
         dead = (insertions >= self._written[:, None])[:, None, :, None].to(self.device)
         rows, slots = torch.arange(self.shape.rows)[:, None], insertions % self.shape.capacity
 
-        def oldest_first(table: Tensor) -> Tensor:
-            return self._ring(table)[rows, :, slots].transpose(1, 2).masked_fill(dead, 0).contiguous()
+        def oldest_first(table: Table) -> Tensor:
+            kept = self._ring(table)[rows, :, slots].to(self.dtype)
+            return kept.transpose(1, 2).masked_fill(dead, 0).contiguous()
 
         return {
             "keys": oldest_first(self._key_table),
@@ -189,7 +184,7 @@ class IndexedMemory(Memory):
         check_state(state, self.shape)
         written = state["written"].to("cpu", torch.int64)
         live = written.clamp(max=self.shape.capacity)
-        keys, values = (state[name].to(self.device, self.dtype) for name in ("keys", "values"))
+        keys, values = self._as_stored(state["keys"]), state["values"].to(self.device, self.dtype)
         self._refuse_non_finite(keys)
         self.reset()
         try:
@@ -205,18 +200,13 @@ class IndexedMemory(Memory):
 
     # How --------------------------------------------------------------------------------------------------------
 
-    def _table(self, dim: int) -> Tensor:
-        try:
-            return torch.zeros(self._null + 1, dim, dtype=self.dtype, device=self.device)
-        except RuntimeError as error:
-            gigabytes = self._null * (self.shape.key_dim + self.shape.value_dim) * self.dtype.itemsize / 1e9
-            raise ShapeError(
-                f"a memory of {self.shape} needs {gigabytes:,.1f} GB on {self.device}, more than there is: "
-                "lower capacity or rows, or store in half precision"
-            ) from error
+    def _ring(self, table: Table) -> Table:
+        return table[: self._null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
 
-    def _ring(self, table: Tensor) -> Tensor:
-        return table[: self._null].view(self.shape.rows, self.shape.heads, self.shape.capacity, table.shape[1])
+    def _as_stored(self, keys: Tensor) -> Tensor:
+        """Keys as they will be read: what the index is given, and what must be finite."""
+        keys = keys.to(self.device, self.dtype)
+        return Quantised.of(keys).to(self.dtype) if isinstance(self._key_table, Quantised) else keys
 
     def _append(self, keys: Tensor, values: Tensor, n: int) -> None:
         """Write the newest entries of a chunk of n."""
@@ -257,9 +247,8 @@ class IndexedMemory(Memory):
         entries = StoredEntries(
             self._key_table, self._value_table, index.reshape(*outer, k), queries.device, self._freshness()
         )
-        return SearchResult(
-            scores.reshape(*outer, k).to(queries.device), positions.reshape(*outer, k).to(queries.device), entries
-        )
+        scores, positions = (sent(part.reshape(*outer, k), queries.device) for part in (scores, positions))
+        return SearchResult(scores, positions, entries)
 
     def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Score the proposed slots and keep the best k: scores, positions and table indices, (rows, heads, q, k)."""

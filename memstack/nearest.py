@@ -6,12 +6,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from memstack.quantised import Quantised
+
 BUCKET = 16  # how many scores share a maximum; 8 and 32 are slower at 4k and at 65k entries
 KEYS = 8192  # keys that a block has at least: the k best of each block have to be sorted
 
 
 def nearest_slots(
-    keys: Float[Tensor, "rows heads capacity key_dim"],
+    keys: Float[Tensor, "rows heads capacity key_dim"] | Quantised,
     lengths: Int[Tensor, " rows"],
     queries: Float[Tensor, "rows heads q key_dim"],
     k: int,
@@ -35,7 +37,7 @@ def nearest_slots(
 
 
 def _best_of_blocks(
-    keys: Float[Tensor, "memories capacity key_dim"],
+    keys: Float[Tensor, "memories capacity key_dim"] | Quantised,
     lengths: Int[Tensor, " memories"],
     queries: Float[Tensor, "memories q key_dim"],
     k: int,

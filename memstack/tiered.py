@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from memstack.indexed import IndexedMemory
 from memstack.memory import MemoryShape
+from memstack.quantised import Table
 
 Array = np.ndarray[Any, Any]
 
@@ -127,7 +128,7 @@ class TieredMemory(IndexedMemory):
 
     def _merged(self, row: int, head: int, n: int, slots: Array, keys: Array) -> Array:
         """The first n keys of one memory as they will be once these are written."""
-        merged = _to_numpy(self._ring(self._key_table)[row, head, :n].clone())
+        merged = _to_numpy(self.stored_keys[row, head, :n])
         merged[slots] = keys
         return merged
 
@@ -146,6 +147,6 @@ class TieredMemory(IndexedMemory):
         return [[future.result() for future in heads] for heads in futures]
 
 
-def _to_numpy(tensor: Tensor) -> Array:
+def _to_numpy(tensor: Table) -> Array:
     """For an index, which only proposes; the store scores with the numbers as they are."""
     return np.ascontiguousarray(tensor.to("cpu", torch.float32).clamp(-LARGEST, LARGEST).numpy())

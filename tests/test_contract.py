@@ -1,5 +1,6 @@
 """The kit over every bundled backend, and over a memory with its own storage."""
 
+from tempfile import gettempdir
 from typing import Any, ClassVar
 
 import pytest
@@ -63,6 +64,16 @@ class TestExactFloat16(MemoryContract):
     options: ClassVar[Any] = with_options("exact", dtype="float16")
 
 
+class TestExactInt8(MemoryContract):
+    backend = "exact"
+    options: ClassVar[Any] = with_options("exact", dtype="int8")
+
+
+class TestExactOnDisk(MemoryContract):
+    backend = "exact"
+    options: ClassVar[Any] = with_options("exact", folder=gettempdir())
+
+
 class TestExactOverlap(MemoryContract):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", overlap=True)
@@ -93,6 +104,12 @@ class TestFaissIVFProductQuantised(MemoryContract):
     options: ClassVar[Any] = with_options("faiss-ivf", codec="pq", rescored=8, dtype="bfloat16")
 
 
+@needs("faiss-ivf")
+class TestFaissIVFInt8OnDiskOverlap(MemoryContract):
+    backend = "faiss-ivf"
+    options: ClassVar[Any] = with_options("faiss-ivf", dtype="int8", folder=gettempdir(), overlap=True)
+
+
 @needs("hnsw")
 class TestHNSW(MemoryContract):
     backend = "hnsw"
@@ -102,6 +119,12 @@ class TestHNSW(MemoryContract):
 class TestHNSWBFloat16Overlap(MemoryContract):
     backend = "hnsw"
     options: ClassVar[Any] = with_options("hnsw", dtype="bfloat16", overlap=True)
+
+
+@needs("hnsw")
+class TestHNSWInt8OnDisk(MemoryContract):
+    backend = "hnsw"
+    options: ClassVar[Any] = with_options("hnsw", dtype="int8", folder=gettempdir())
 
 
 @needs("scann")
@@ -115,6 +138,12 @@ class TestScannFloat16Overlap(MemoryContract):
     options: ClassVar[Any] = with_options("scann", dtype="float16", overlap=True)
 
 
+@needs("scann")
+class TestScannInt8OnDisk(MemoryContract):
+    backend = "scann"
+    options: ClassVar[Any] = with_options("scann", dtype="int8", folder=gettempdir())
+
+
 @needs("jax")
 class TestJax(MemoryContract):
     backend = "jax"
@@ -124,6 +153,12 @@ class TestJax(MemoryContract):
 class TestJaxNative(MemoryContract):
     backend = "jax"
     options: ClassVar[Any] = with_options("jax", reduction="native", dtype="bfloat16", overlap=True)
+
+
+@needs("jax")
+class TestJaxInt8OnDisk(MemoryContract):
+    backend = "jax"
+    options: ClassVar[Any] = with_options("jax", dtype="int8", folder=gettempdir())
 
 
 class TestOwnStorage(MemoryContract):

@@ -187,26 +187,28 @@ def test_adding_to_a_copy_compiles_few_programs() -> None:
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="JAX has found another device than the store's")
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_a_store_on_the_same_device_is_read_in_place(dtype: str) -> None:
     memory, data = make(dtype=dtype), Data(SHAPE)
     fill(memory, data, 7)
-    assert memory._keys().unsafe_buffer_pointer() == memory.stored_keys.data_ptr()
+    read = [part.unsafe_buffer_pointer() for part in memory._keys()]
+    assert read == [part.data_ptr() for part in search._parts(memory.stored_keys)]
     assert memory._copy is None
 
 
 @pytest.mark.usefixtures("copying")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_a_copy_follows_the_store(dtype: str) -> None:
     memory, data = make(dtype=dtype), Data(SHAPE)
     for n in (5, 3, 200, 150, 300, 40):
         fill(memory, data, n)
         memory.reset(torch.tensor([False, n == 150, False]))
-        held = torch.from_dlpack(memory._keys())
         live = torch.arange(SHAPE.capacity) < memory.lengths[:, None]
-        assert held.dtype == memory.dtype
-        assert held.data_ptr() != memory.stored_keys.data_ptr()
-        assert torch.equal(held.transpose(1, 2)[live], memory.stored_keys.transpose(1, 2)[live])
+        for copied, stored in zip(memory._keys(), search._parts(memory.stored_keys), strict=True):
+            held = torch.from_dlpack(copied)
+            assert held.dtype == stored.dtype
+            assert held.data_ptr() != stored.data_ptr()
+            assert torch.equal(held.transpose(1, 2)[live], stored.transpose(1, 2)[live])
 
 
 @pytest.mark.usefixtures("copying")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
@@ -23,6 +23,12 @@ class ExactMemory(IndexedMemory):
         For a store on a CPU with AVX-512 VNNI; compiled in seconds at its first use on a machine. It keeps a copy
         of the keys in a byte per dimension and 3 bytes more per entry. ``auto`` takes it where it runs."""
 
+        @model_validator(mode="after")
+        def _in_full(self) -> "ExactMemory.Options":
+            if self.first_pass == "int8" and self.dtype == "int8":
+                raise ValueError("first_pass = 'int8' re-scores keys in full, which dtype = 'int8' has not: drop one")
+            return self
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         super().__init__(shape, options)
@@ -30,7 +36,9 @@ class ExactMemory(IndexedMemory):
         self.first_pass: FirstPass | None = None
         self.why_no_first_pass = "first_pass = 'none'"
         """Why keys are not scored in 8 bits first; empty if they are."""
-        if options.first_pass != "none":
+        if options.first_pass == "auto" and options.dtype == "int8":
+            self.why_no_first_pass = "keys stored in 8 bits cannot be scored again in full"
+        elif options.first_pass != "none":
             from memstack_exact import first_pass  # compiles
 
             try:
@@ -49,7 +57,7 @@ class ExactMemory(IndexedMemory):
         pass  # only slots within a row's length are searched
 
     def index_search(self, queries: Tensor, k: int) -> Tensor:
-        slots = None
-        if self.first_pass is not None:
-            slots = self.first_pass.search(self.stored_keys, self.written, queries, k)
+        keys, slots = self.stored_keys, None
+        if self.first_pass is not None and isinstance(keys, Tensor):
+            slots = self.first_pass.search(keys, self.written, queries, k)
         return self.nearest_slots(queries, k, block=self.block) if slots is None else slots

@@ -1,6 +1,6 @@
 """What JAX compiles: a search of all memories, and a write into the copy of the keys."""
 
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from memstack_jax.buckets import bucket_top_k
+
+Keys = tuple[jax.Array, ...]
+"""Numbers, or codes and their scales: what is stored is the product. The codes' last axis is key_dim, the scales' 1."""
 
 
 class Plan(NamedTuple):
@@ -28,28 +31,34 @@ class Plan(NamedTuple):
 
 @partial(jax.jit, static_argnames="plan")
 def top_slots(
-    keys: jax.Array,
+    keys: Keys,
     queries: jax.Array,
     lengths: jax.Array | np.ndarray[tuple[int, ...], np.dtype[np.int32]],
     plan: Plan,
 ) -> jax.Array:
     """Return the slots (rows, heads, q, k) of the largest inner products among each row's first ``lengths`` keys.
 
-    ``keys`` are the whole (rows, heads, capacity, key_dim) ring: a slice of the store would be a copy. -1 is no slot.
+    ``keys`` are parts of the whole (rows, heads, capacity, key_dim) ring: a slice of the store would be a copy. -1 is
+    no slot.
     """
     search = partial(_search_memory, plan=plan)
     rows, heads, q, _ = queries.shape
-    memories = keys.reshape(-1, *keys.shape[2:]), queries.reshape(-1, *queries.shape[2:]), jnp.repeat(lengths, heads)
+    memories = tuple(map(_by_memory, keys)), _by_memory(queries), jnp.repeat(lengths, heads)
     slots = jax.lax.map(search, memories, batch_size=max(1, plan.block // (plan.used * q)))
     return slots.reshape(rows, heads, q, -1)
 
 
-def _search_memory(memory: tuple[jax.Array, jax.Array, jax.Array], plan: Plan) -> jax.Array:
+def _by_memory(part: jax.Array) -> jax.Array:
+    return part.reshape(-1, *part.shape[2:])
+
+
+def _search_memory(memory: tuple[Keys, jax.Array, jax.Array], plan: Plan) -> jax.Array:
     """Search one memory: (capacity, key_dim) keys, (q, key_dim) queries and its length give (q, k) slots."""
     keys, queries, length = memory
     order = np.random.default_rng(0).permutation(plan.used) if plan.shuffled else np.arange(plan.used)
     slot_at = jnp.asarray(order, jnp.int32)
-    dealt = (keys[slot_at] if plan.shuffled else keys[: plan.used]).astype(jnp.float32)
+    parts = ((part[slot_at] if plan.shuffled else part[: plan.used]).astype(jnp.float32) for part in keys)
+    dealt = reduce(jnp.multiply, parts)
 
     def search(query: jax.Array) -> jax.Array:
         # The default precision would rank by TF32 or bfloat16 scores.
@@ -69,6 +78,10 @@ def _largest(scores: jax.Array, plan: Plan) -> tuple[jax.Array, jax.Array]:
 
 
 @partial(jax.jit, donate_argnums=0)
-def written(copy: jax.Array, rows: jax.Array, slots: jax.Array, keys: jax.Array) -> jax.Array:
+def written(copy: Keys, rows: jax.Array, slots: jax.Array, keys: Keys) -> Keys:
     """Write (some, heads, n, key_dim) keys at (some, n) slots of these rows, in place; a slot past the ring is none."""
-    return copy.at[rows[:, None], :, slots].set(keys.astype(copy.dtype).swapaxes(1, 2), mode="drop")
+
+    def write(part: jax.Array, new: jax.Array) -> jax.Array:
+        return part.at[rows[:, None], :, slots].set(new.astype(part.dtype).swapaxes(1, 2), mode="drop")
+
+    return jax.tree.map(write, copy, keys)

@@ -1,5 +1,6 @@
 """JAX's approximate top-k: brute force with an approximate selection (TPU-KNN, arXiv 2206.14286)."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import jax
@@ -11,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from memstack import IndexedMemory, MemoryShape
+from memstack import IndexedMemory, MemoryShape, Quantised
 from memstack_jax.buckets import TILE
-from memstack_jax.programs import Plan, top_slots, written
+from memstack_jax.programs import Keys, Plan, top_slots, written
 
 BLOCK = 1 << 28  # scores held at once: 1 GB of them
 CPU_BLOCK = 1 << 20  # about a core's cache
@@ -41,7 +42,7 @@ class JaxMemory(IndexedMemory):
         self.options = options
         self._jax_device = _device_beside(self.stored_keys.device)
         self._shared = self._shares_memory()
-        self._copy: jax.Array | None = None
+        self._copy: Keys | None = None
 
     def index_add(
         self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
@@ -49,7 +50,8 @@ class JaxMemory(IndexedMemory):
         # A write that fails leaves no copy behind, and the next search copies the store anew.
         copy, self._copy = self._copy, None
         if copy is not None:
-            self._copy = self._write_copy(copy, rows, slots, keys)
+            stored = Quantised.of(keys) if isinstance(self.stored_keys, Quantised) else keys
+            self._copy = self._write_copy(copy, rows, slots, _parts(stored))
 
     def index_search(
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
@@ -83,23 +85,24 @@ class JaxMemory(IndexedMemory):
             block=CPU_BLOCK if platform == "cpu" else BLOCK,
         )
 
-    def _keys(self) -> jax.Array:
+    def _keys(self) -> Keys:
         """The whole ring on JAX's device: the store itself or the copy of it."""
+        parts = _parts(self.stored_keys)
         if self._shared:
-            return self._to_jax(self.stored_keys)
+            return tuple(map(self._to_jax, parts))
         if self._copy is None:
-            shape = self.shape
-            empty = jnp.zeros(self.stored_keys.shape, self.options.dtype, device=self._jax_device)
-            every_slot = torch.arange(shape.capacity).expand(shape.rows, -1)
-            self._copy = self._write_copy(empty, torch.arange(shape.rows), every_slot, self.stored_keys)
+            dtypes = ("int8", "bfloat16") if len(parts) == 2 else (self.options.dtype,)
+            empty = tuple(map(partial(jnp.zeros, device=self._jax_device), (part.shape for part in parts), dtypes))
+            every_slot = torch.arange(self.shape.capacity).expand(self.shape.rows, -1)
+            self._copy = self._write_copy(empty, torch.arange(self.shape.rows), every_slot, parts)
         return self._copy
 
-    def _write_copy(self, copy: jax.Array, rows: Tensor, slots: Tensor, keys: Tensor) -> jax.Array:
+    def _write_copy(self, copy: Keys, rows: Tensor, slots: Tensor, keys: tuple[Tensor, ...]) -> Keys:
         gap = _rounded(slots.shape[1]) - slots.shape[1]
         slots = pad(slots, (0, gap), value=self.shape.capacity)
-        sent = self._to_jax(pad(keys, (0, 0, 0, gap)))
+        sent = tuple(self._to_jax(pad(part, (0, 0, 0, gap))) for part in keys)
         # The caller may change its keys as soon as this returns.
-        return written(copy, rows.int().numpy(), slots.int().numpy(), sent).block_until_ready()
+        return jax.block_until_ready(written(copy, rows.int().numpy(), slots.int().numpy(), sent))
 
     def _to_jax(self, tensor: Tensor) -> jax.Array:
         """The same memory where it is shared; otherwise sent, in float32, for numpy knows no bfloat16."""
@@ -114,6 +117,10 @@ def _device_beside(store: torch.device) -> Any:
     if store.type != "cuda" or default.platform != "gpu":
         return default
     return next(device for device in jax.local_devices() if device.local_hardware_id == store.index)
+
+
+def _parts(keys: Tensor | Quantised) -> tuple[Tensor, ...]:
+    return (keys.codes, keys.scale) if isinstance(keys, Quantised) else (keys,)
 
 
 def _rounded(size: int) -> int:

@@ -62,11 +62,11 @@ class InputContract(Subject):
             expected = found.scores.masked_fill(~found.mask, MISSING_SCORE)
             ensure_close(f"dot of {dtype} queries", found.dot(queries), expected)
 
-    def test_half_precision_stores(self) -> None:
-        """A store in half precision keeps every promise; dot and mix stay float32, under autocast as well."""
-        if not self.half_dtypes:
-            raise SkipTest("its options offer no half-precision dtype")
-        for dtype in self.half_dtypes:
+    def test_narrow_stores(self) -> None:
+        """A store in half precision or eight bits keeps every promise; dot and mix stay float32, autocast or not."""
+        if not self.narrow_dtypes:
+            raise SkipTest("its options offer no dtype of fewer bits")
+        for dtype in self.narrow_dtypes:
             trial = self.trial(dtype=dtype)
             for n in (5, SHAPE.capacity, CHUNK):
                 trial.add(n)

@@ -1,6 +1,7 @@
 """The oracle: a memory of plain Python lists, too simple to be wrong, that every backend is compared with."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import NamedTuple
@@ -22,8 +23,9 @@ class Entry(NamedTuple):
 class Oracle:
     """What a memory should hold. Tensors are only taken in and handed out; inside are lists of numbers."""
 
-    def __init__(self, shape: MemoryShape) -> None:
+    def __init__(self, shape: MemoryShape, eight_bits: bool = False) -> None:
         self.shape = shape
+        self.kept = in_eight_bits if eight_bits else list[float]
         self.written = [0] * shape.rows
         self.entries: list[list[list[Entry]]] = [[[] for _ in range(shape.heads)] for _ in range(shape.rows)]
 
@@ -36,7 +38,10 @@ class Oracle:
         """Append (rows, heads, n, dim) pairs; what exceeds the capacity is sliced off at the old end."""
         for row, head in itertools.product(range(self.shape.rows), range(self.shape.heads)):
             pairs = zip(keys[row, head].tolist(), values[row, head].tolist(), strict=True)
-            new = [Entry(self.written[row] + age, key, value) for age, (key, value) in enumerate(pairs)]
+            new = [
+                Entry(self.written[row] + age, self.kept(key), self.kept(value))
+                for age, (key, value) in enumerate(pairs)
+            ]
             self.entries[row][head] = (self.entries[row][head] + new)[-self.shape.capacity :]
         self.written = [count + keys.shape[2] for count in self.written]
 
@@ -73,6 +78,16 @@ class Oracle:
             "written": torch.tensor(self.written),
             "shape": torch.tensor(astuple(self.shape)),
         }
+
+
+def in_eight_bits(vector: Sequence[float]) -> list[float]:
+    """Round a vector as a store in int8 does: to multiples of 1/127 of its largest number, itself rounded to bfloat16.
+
+    A vector that is not finite is kept; of one that is finite only in parts, more is lost than here.
+    """
+    largest = max(map(abs, vector))
+    scale = torch.tensor(largest / 127).bfloat16().item()
+    return [round(number / scale) * scale for number in vector] if 0 < scale < math.inf else list(vector)
 
 
 def inner_product(left: Sequence[float], right: Sequence[float]) -> float:

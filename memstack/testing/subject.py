@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from memstack.backend import BackendOptions, BackendSpec
+from memstack.errors import OptionsError
 from memstack.memory import Memory, MemoryShape, SearchResult
 from memstack.registry import registry
 from memstack.testing.checks import ensure, ensure_true_answer
@@ -20,7 +21,8 @@ CHUNK = 24
 class Data:
     """Seeded random tensors whose numbers are exact in half precision, and whose inner products are in float32.
 
-    So a store's dtype and the order of its sums change nothing, and an answer is either right or wrong.
+    So a store's dtype and the order of its sums change nothing, and an answer is either right or wrong. A store in int8
+    rounds them; so does the oracle beside it, and their inner products with queries are exact again.
     """
 
     def __init__(self, shape: MemoryShape, seed: int = 0) -> None:
@@ -44,10 +46,10 @@ class Data:
 class Trial:
     """One memory driven side by side with the oracle; every answer it gives is checked."""
 
-    def __init__(self, memory: Memory, exact: bool, seed: int = 0) -> None:
+    def __init__(self, memory: Memory, exact: bool, seed: int = 0, eight_bits: bool = False) -> None:
         self.memory = memory
         self.exact = exact
-        self.oracle = Oracle(memory.shape)
+        self.oracle = Oracle(memory.shape, eight_bits)
         self.data = Data(memory.shape, seed)
 
     def add(self, n: int) -> None:
@@ -97,12 +99,11 @@ class Subject:
         """Make an empty memory; ``options`` are set on top of the subject's own."""
         if not isinstance(self.backend, str):
             return self.backend(shape)
-        own = self.spec.test_options if self.options is None else self.options
-        return registry().create(self.backend, shape, **{**own, **options})
+        return registry().create(self.backend, shape, **self._with(options))
 
     def trial(self, shape: MemoryShape = SHAPE, seed: int = 0, **options: Any) -> Trial:
         """Make an empty memory and an oracle beside it."""
-        return Trial(self.make(shape, **options), self.is_exact, seed)
+        return Trial(self.make(shape, **options), self.is_exact, seed, self._with(options).get("dtype") == "int8")
 
     @property
     def spec(self) -> BackendSpec:
@@ -126,11 +127,23 @@ class Subject:
         ensure(share >= floor, f"{what}: recall {share:.3f}, promised is {floor:.3f}")
 
     @property
-    def half_dtypes(self) -> tuple[str, ...]:
-        """The half-precision dtypes that the backend's options offer for its store."""
+    def narrow_dtypes(self) -> tuple[str, ...]:
+        """The dtypes of fewer than 32 bits that the backend offers for its store, beside the subject's own options."""
         if not isinstance(self.backend, str):
             return ()
         model: type[BackendOptions] = getattr(registry().backend_class(self.backend), "Options", BackendOptions)
         field = model.model_fields.get("dtype")
         offered = get_args(field.annotation) if field else ()
-        return tuple(name for name in ("float16", "bfloat16") if name in offered)
+        return tuple(name for name in ("float16", "bfloat16", "int8") if name in offered and self._takes(dtype=name))
+
+    def _with(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The subject's options, and these on top."""
+        return {**(self.spec.test_options if self.options is None else self.options), **options}
+
+    def _takes(self, **options: Any) -> bool:
+        """Whether these options can be set on top of the subject's own."""
+        try:
+            registry().options(self.spec.name, self._with(options))
+        except OptionsError:
+            return False
+        return True
