@@ -15,6 +15,7 @@ from memstack.errors import (
     StateError,
     UnknownBackendError,
 )
+from memstack.graph import save_searches, search
 from memstack.hookspecs import hookimpl
 from memstack.indexed import IndexedMemory
 from memstack.memory import MISSING_SCORE, Memory, MemoryShape, SearchResult
@@ -48,4 +49,6 @@ __all__ = [
     "backends",
     "create_memory",
     "hookimpl",
+    "save_searches",
+    "search",
 ]

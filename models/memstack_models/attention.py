@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from memstack import MISSING_SCORE, Memory, SearchResult
+from memstack import MISSING_SCORE, Memory, SearchResult, search
 from memstack_models.cache import LayerEntries
 from memstack_models.config import ModelConfig
 
@@ -63,7 +63,7 @@ class Attention(nn.Module):
             k_BGTD, v_BGTD = torch.cat([past.keys, k_BGTD], 2), torch.cat([past.values, v_BGTD], 2)
 
         local_BHTS = self._local_logits(q_BHTD, k_BGTD, context)
-        found = memory.search(q_BHTD, neighbours) if memory is not None else None
+        found = search(memory, q_BHTD, neighbours) if memory is not None else None
         if found is None:
             mixed, share = _weigh(_masked_softmax(local_BHTS, context.visible), v_BGTD), None
         elif self.config.combine == "joint":
