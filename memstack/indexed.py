@@ -282,9 +282,12 @@ class IndexedMemory(Memory):
 
     def _positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
         """Which insertion a slot holds: the newest that fell on it; -1 where the slot holds none or does not exist."""
-        newest = (self._written - 1).to(self.device)[:, None, None, None]
-        positions = newest - (newest - slots) % self.shape.capacity
-        return positions.masked_fill((slots < 0) | (slots >= self.shape.capacity) | (positions < 0), -1)
+        capacity = self.shape.capacity
+        newest = (self._written - 1).to(self.device, non_blocking=True)[:, None, None, None]
+        # A round begins at slot 0; the slots beyond the newest were written in the round before.
+        round_start = newest - newest % capacity
+        positions = slots + torch.where(slots > newest - round_start, round_start - capacity, round_start)
+        return positions.masked_fill((slots < 0) | (slots >= capacity) | (positions < 0), -1)
 
     def _refuse_non_finite(self, keys: Tensor) -> None:
         if not bool(keys.isfinite().all()):

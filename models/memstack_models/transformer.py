@@ -117,7 +117,7 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
         place = torch.arange(cached + segment, device=tokens.device)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
     bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
-    return LocalContext(visible, bucket)
+    return LocalContext(visible, visible.any(-1, keepdim=True), bucket)
 
 
 def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:
