@@ -3,8 +3,8 @@
 For a bag of k table rows, ``mixed = sum_k weights_k * table[index_k]`` and ``scores_k = queries . table[index_k]``.
 Each is the gradient of the other, so two autograd functions that name each other as their backward do everything, to
 any order. torch's embedding-bag kernels compute both without gathering the rows: on a CPU, for 8 rows x 4 heads x 256
-queries x 32 neighbours of width 32, about twenty times faster than gather and multiply for the sum. Its kernel for the
-scores is slow there: gathering what fits into the cache and multiplying in place takes half its time (at width 128, 0.9).
+queries x 32 neighbours of width 32, about twenty times faster than gather and multiply for the sum. For the scores its
+kernel is slow there: to gather what fits into the cache and multiply in place takes half its time (at width 128, 0.9).
 """
 
 from collections.abc import Callable, Iterator

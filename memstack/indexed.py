@@ -16,6 +16,7 @@ from memstack.background import Background
 from memstack.bags import inner_products
 from memstack.entries import StoredEntries
 from memstack.errors import NonFiniteError, ShapeError, StaleResultError
+from memstack.finite import known_finite
 from memstack.memory import Memory, MemoryShape, SearchResult
 from memstack.nearest import nearest_slots
 from memstack.state import check_state
@@ -139,10 +140,12 @@ class IndexedMemory(Memory):
         n = keys.shape[2]
         expect("values", values, rows=shape.rows, heads=shape.heads, n=n, value_dim=shape.value_dim)
         kept = min(n, shape.capacity)
+        inspected = known_finite(keys, self.dtype)
         with torch.no_grad():
             keys = keys.detach()[:, :, n - kept :].to(self.device, self.dtype)
             values = values.detach()[:, :, n - kept :].to(self.device, self.dtype)
-            self._refuse_non_finite(keys)
+            if not inspected:
+                self._refuse_non_finite(keys)
             if self._overlap:
                 # The caller may change its tensors as soon as this returns.
                 kept_keys, kept_values = keys.clone(), values.clone()
@@ -230,6 +233,7 @@ class IndexedMemory(Memory):
         if slots.shape[1] == 0:
             return
         self.index_add(rows, slots, keys)
+        rows, slots = (each.to(self.device, non_blocking=True) for each in (rows, slots))
         self._ring(self._key_table)[rows[:, None], :, slots] = keys.transpose(1, 2)
         self._ring(self._value_table)[rows[:, None], :, slots] = values.transpose(1, 2)
 
