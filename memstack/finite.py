@@ -26,5 +26,5 @@ def inspect_keys(keys: Sequence[Tensor]) -> None:
 
 def known_finite(tensor: Tensor, dtype: torch.dtype) -> bool:
     """True if the tensor was inspected and is finite in this dtype; False where nobody knows."""
-    version, magnitude = _INSPECTED.get(tensor, (None, torch.inf))
-    return not tensor.is_inference() and version == tensor._version and magnitude <= torch.finfo(dtype).max
+    inspected = None if tensor.is_inference() else _INSPECTED.get(tensor)
+    return inspected is not None and inspected[0] == tensor._version and inspected[1] <= torch.finfo(dtype).max
