@@ -15,6 +15,8 @@ from memstack.errors import (
     StateError,
     UnknownBackendError,
 )
+from memstack.finite import inspect_keys
+from memstack.graph import save_searches, search
 from memstack.hookspecs import hookimpl
 from memstack.indexed import IndexedMemory
 from memstack.memory import MISSING_SCORE, Memory, MemoryShape, SearchResult
@@ -50,4 +52,7 @@ __all__ = [
     "backends",
     "create_memory",
     "hookimpl",
+    "inspect_keys",
+    "save_searches",
+    "search",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memstack.bags import inner_products, weighted_sum, without_autocast
 from memstack.errors import ShapeError
-from memstack.quantised import Quantised
+from memstack.quantised import Quantised, Table
 
 
 class Entries(ABC):
@@ -26,6 +26,19 @@ class Entries(ABC):
 
     @abstractmethod
     def mix(self, weights: Float[Tensor, "rows query_heads q k"]) -> Float[Tensor, "rows query_heads q value_dim"]: ...
+
+    def mix_keys(self, weights: Float[Tensor, "rows query_heads q k"]) -> Float[Tensor, "rows query_heads q key_dim"]:
+        """Return weighted sums of the keys: what the gradient of ``dot`` is made of. By default they are gathered."""
+        return _multiplied("rhqkd,rhqk->rhqd", self.keys(), weights)
+
+    def dot_values(
+        self, operand: Float[Tensor, "rows query_heads q value_dim"]
+    ) -> Float[Tensor, "rows query_heads q k"]:
+        """Return inner products with the values: what the gradient of ``mix`` is made of. By default gathered."""
+        return _multiplied("rhqkd,rhqd->rhqk", self.values(), operand)
+
+    def check_fresh(self) -> None:  # noqa: B027 - a memory that keeps no version of itself has nothing to check
+        """Raise StaleResultError if the memory has changed since the search."""
 
 
 class StoredEntries(Entries):
@@ -54,19 +67,34 @@ class StoredEntries(Entries):
         return self._value_table[self._index].to(self._device)
 
     def dot(self, queries: Tensor) -> Tensor:
-        self._check_fresh()
-        *outer, k = self._index.shape
-        expect_shape("queries", queries, (*outer, self._key_table.shape[1]))
-        local = queries.to(self._index.device, at_least_float32(queries)).flatten(0, 2)
-        scores = inner_products(local, self._key_table, self._index.reshape(-1, k), self._check_fresh)
-        return sent(scores.unflatten(0, tuple(outer)), queries.device)
+        return self._dot("queries", queries, self._key_table)
 
     def mix(self, weights: Tensor) -> Tensor:
+        return self._mix(weights, self._value_table)
+
+    def mix_keys(self, weights: Tensor) -> Tensor:
+        return self._mix(weights, self._key_table)
+
+    def dot_values(self, operand: Tensor) -> Tensor:
+        return self._dot("operand", operand, self._value_table)
+
+    def check_fresh(self) -> None:
+        self._check_fresh()
+
+    def _dot(self, name: str, operand: Tensor, table: Table) -> Tensor:
+        self._check_fresh()
+        *outer, k = self._index.shape
+        expect_shape(name, operand, (*outer, table.shape[1]))
+        local = operand.to(self._index.device, at_least_float32(operand)).flatten(0, 2)
+        scores = inner_products(local, table, self._index.reshape(-1, k), self._check_fresh)
+        return sent(scores.unflatten(0, tuple(outer)), operand.device)
+
+    def _mix(self, weights: Tensor, table: Table) -> Tensor:
         self._check_fresh()
         *outer, k = self._index.shape
         expect_shape("weights", weights, (*outer, k))
         local = weights.to(self._index.device, at_least_float32(weights)).reshape(-1, k)
-        mixed = weighted_sum(local, self._value_table, self._index.reshape(-1, k), self._check_fresh)
+        mixed = weighted_sum(local, table, self._index.reshape(-1, k), self._check_fresh)
         return sent(mixed.unflatten(0, tuple(outer)), weights.device)
 
 
@@ -96,10 +124,11 @@ class FetchedEntries(Entries):
         expect_shape("weights", weights, tuple(self._values.shape[:4]))
         return self._einsum("rhqkd,rhqk->rhqd", self._values, weights)
 
+    def check_fresh(self) -> None:
+        self._check_fresh()
+
     def _einsum(self, equation: str, fetched: Tensor, operand: Tensor) -> Tensor:
-        wide = at_least_float32(operand)
-        with without_autocast(operand):
-            result = torch.einsum(equation, fetched.to(wide), operand.to(wide))
+        result = _multiplied(equation, fetched, operand)
         if result.requires_grad:
             # The fetched tensors are still right then, but a result must go stale alike with every backend.
             result.register_hook(self._check_fresh_in_backward)
@@ -112,6 +141,12 @@ class FetchedEntries(Entries):
 def sent(answer: Tensor, device: torch.device) -> Tensor:
     """Move an answer to where the question came from. From the CPU on, the GPU's own order does the waiting."""
     return answer.to(device, non_blocking=answer.device.type == "cpu")
+
+
+def _multiplied(equation: str, fetched: Tensor, operand: Tensor) -> Tensor:
+    wide = at_least_float32(operand)
+    with without_autocast(operand):
+        return torch.einsum(equation, fetched.to(wide), operand.to(wide))
 
 
 def at_least_float32(tensor: Tensor) -> torch.dtype:

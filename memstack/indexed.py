@@ -13,6 +13,7 @@ from memstack.background import Background
 from memstack.bags import inner_products
 from memstack.entries import StoredEntries, sent
 from memstack.errors import NonFiniteError, ShapeError, StaleResultError
+from memstack.finite import known_finite
 from memstack.memory import Memory, MemoryShape, SearchResult
 from memstack.nearest import nearest_slots
 from memstack.quantised import Quantised, Table
@@ -133,10 +134,12 @@ class IndexedMemory(Memory):
         n = keys.shape[2]
         expect("values", values, rows=shape.rows, heads=shape.heads, n=n, value_dim=shape.value_dim)
         kept = min(n, shape.capacity)
+        inspected = known_finite(keys, self.dtype)
         with torch.no_grad():
             keys = self._as_stored(keys.detach()[:, :, n - kept :])
             values = values.detach()[:, :, n - kept :].to(self.device, self.dtype)
-            self._refuse_non_finite(keys)
+            if not inspected:
+                self._refuse_non_finite(keys)
             if self._overlap:
                 # The caller may change its tensors as soon as this returns.
                 kept_keys, kept_values = keys.clone(), values.clone()
@@ -220,6 +223,7 @@ class IndexedMemory(Memory):
         if slots.shape[1] == 0:
             return
         self.index_add(rows, slots, keys)
+        rows, slots = (each.to(self.device, non_blocking=True) for each in (rows, slots))
         self._ring(self._key_table)[rows[:, None], :, slots] = keys.transpose(1, 2)
         self._ring(self._value_table)[rows[:, None], :, slots] = values.transpose(1, 2)
 
@@ -271,9 +275,12 @@ class IndexedMemory(Memory):
 
     def _positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
         """Which insertion a slot holds: the newest that fell on it; -1 where the slot holds none or does not exist."""
-        newest = (self._written - 1).to(self.device)[:, None, None, None]
-        positions = newest - (newest - slots) % self.shape.capacity
-        return positions.masked_fill((slots < 0) | (slots >= self.shape.capacity) | (positions < 0), -1)
+        capacity = self.shape.capacity
+        newest = (self._written - 1).to(self.device, non_blocking=True)[:, None, None, None]
+        # A round begins at slot 0; the slots beyond the newest were written in the round before.
+        round_start = newest - newest % capacity
+        positions = slots + torch.where(slots > newest - round_start, round_start - capacity, round_start)
+        return positions.masked_fill((slots < 0) | (slots >= capacity) | (positions < 0), -1)
 
     def _refuse_non_finite(self, keys: Tensor) -> None:
         if not bool(keys.isfinite().all()):

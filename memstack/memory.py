@@ -3,7 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any, Self
+from weakref import WeakValueDictionary
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -76,6 +80,10 @@ class SearchResult:
 
 MISSING_SCORE = -1e30
 
+_NUMBERS = count()
+MEMORIES: WeakValueDictionary[int, "Memory"] = WeakValueDictionary()
+"""Every memory there is, by its number."""
+
 
 class Memory(ABC):
     """Many independent first-in-first-out stores of (key, value) pairs behind one object, searched by inner product.
@@ -85,6 +93,19 @@ class Memory(ABC):
     """
 
     shape: MemoryShape
+    number: Int[Tensor, ""]
+    """What ``memstack.search`` and compiled code know this memory by; on the CPU."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        memory = super().__new__(cls)
+        with torch.inference_mode(False):
+            memory.number = torch.tensor(next(_NUMBERS), device="cpu")
+        MEMORIES[int(memory.number)] = memory
+        return memory
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has a number of its own."""
+        return {name: value for name, value in vars(self).items() if name != "number"}
 
     @abstractmethod
     def add(self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import BFloat16, Float, Int8
+from jaxtyping import BFloat16, Float, Int, Int8
 from torch import Tensor
 
 LARGEST_CODE = 127
@@ -52,6 +52,10 @@ class Quantised:
     def __setitem__(self, index: Any, vectors: Float[Tensor, "*outer dim"]) -> None:
         new = Quantised.of(vectors)
         self.codes[index], self.scale[index] = new.codes, new.scale
+
+    def index_select(self, axis: int, index: Int[Tensor, " some"]) -> "Quantised":
+        """Pick along an outer axis, as of a tensor."""
+        return Quantised(self.codes.index_select(axis, index), self.scale.index_select(axis, index))
 
     def flatten(self, start: int, end: int) -> "Quantised":
         """Merge outer axes, as of a tensor."""

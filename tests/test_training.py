@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,16 @@ from memstack_models.errors import CheckpointError, DivergedError, RunFolderErro
 from memstack_models.optimizers import learning_rate
 from memstack_models.tokenizer import ByteTokenizer
 from memstack_models.training import Trainer
+from memstack_models.transformer import Transformer
 from pydantic import ValidationError
 from small_corpus import write_corpus
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.autograd.graph import saved_tensors_hooks
 
-from memstack.config import MemoryConfig
+from memstack import Memory
+from memstack.config import MemoryConfig, ProbeConfig
+from memstack.registry import registry
 
 TINY = {
     "model": {"preset": "tiny", "dim": 16, "ffn_dim": 32, "cache": 8, "dropout": 0.1},
@@ -124,6 +131,78 @@ def test_the_memory_is_written_once_per_step_after_backward(tmp_path: Path) -> N
     assert run.streams[0].memories[0].lengths.tolist() == [16] * 4
     run.advance()
     assert run.streams[0].memories[0].lengths.tolist() == [32] * 4
+
+
+INSTALLED = [spec.name for spec in registry().specs() if not spec.missing()]
+
+
+def calls(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts what a memory is asked from now on."""
+    counted: Counter[str] = Counter()
+    for verb in ("search", "add"):
+        method = getattr(memory, verb)
+        monkeypatch.setattr(memory, verb, lambda *given, m=method, v=verb: (counted.update([v]), m(*given))[1])
+    return counted
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_recomputed_activations_change_no_loss(backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, with dropout; a step searches each memory once and writes it once, and its probe keeps its rhythm."""
+    memory = MemoryConfig(backend=backend, capacity=48, neighbours=4, probe=ProbeConfig(every=2))
+    seen: dict[str, object] = {}
+    for which in ("none", "memory", "all"):
+        run = trainer(tmp_path / which, config(checkpoint_activations=which).model_copy(update={"memory": memory}))
+        counted = [calls(each, monkeypatch) for each in run.streams[0].memories]
+        losses = [run.advance()["loss"] for _ in range(5)]
+        assert counted == [{"search": 5, "add": 5}] * 2
+        weights = {name: weight.tolist() for name, weight in run.model.state_dict().items()}
+        seen[which] = losses, weights, [watch.take_probed() for watch in run.watches]
+    assert seen["memory"] == seen["none"]
+    assert seen["all"] == seen["none"]
+
+
+def test_recomputed_activations_are_not_kept(tmp_path: Path) -> None:
+    """What autograd saves in forward is less the more layers are computed again."""
+    saved: list[int] = []
+    for which in ("none", "memory", "all"):
+        model = RunConfig.model_validate(TINY).model.model_copy(update={"memory_layers": (2,)})
+        run = config(checkpoint_activations=which).model_copy(update={"model": model})
+        one = trainer(tmp_path / which, run)
+        sizes: dict[int, int] = {}
+        with saved_tensors_hooks(lambda x, s=sizes: (s.update({x.data_ptr(): x.numel()}), x)[1], lambda x: x):
+            one.model(next(one.streams[0]).tokens, one.streams[0].memories, one.streams[0].cache)
+        saved.append(sum(sizes.values()))
+    assert saved[0] > 1.3 * saved[1] > 1.6 * saved[2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"checkpoint_activations": "none"},
+        {"checkpoint_activations": "memory"},
+        {"checkpoint_activations": "all"},
+        {"accumulation": 2},
+        {"precision": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_a_compiled_run_has_the_same_losses(
+    settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled once for training, and for validation once with the memory and once without. torch's own operators run
+    here, and agree to the bit; in half precision they round at other places."""
+    compiling = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(
+        Transformer, "compile", lambda self, **options: nn.Module.compile(self, backend=compiling, **options)
+    )
+    torch._dynamo.reset()
+    seen = []
+    for compiled in (False, True):
+        run = trainer(tmp_path / str(compiled), config(compile=compiled, **settings))
+        losses = [run.advance()["loss"] for _ in range(6)]
+        seen.append([*losses, *(run.validate()[name]["perplexity"] for name in ("with memory", "without"))])
+    assert seen[1] == (pytest.approx(seen[0], rel=1e-2) if "precision" in settings else seen[0])
+    assert compiling.frame_count == 3
 
 
 def test_a_new_document_forgets_the_old_one(tmp_path: Path) -> None:

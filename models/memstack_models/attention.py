@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from memstack import MISSING_SCORE, Memory, SearchResult
+from memstack import MISSING_SCORE, Memory, SearchResult, search
 from memstack_models.cache import LayerEntries
 from memstack_models.config import ModelConfig
 
@@ -22,6 +22,8 @@ class LocalContext:
     """What every layer's local attention shares: who may see whom, and how far apart they are."""
 
     visible: Bool[Tensor, "B 1 T S"]
+    sees: Bool[Tensor, "B 1 T 1"]
+    """False where a token sees nothing, not even itself."""
     bucket: Int[Tensor, "T S"]
 
 
@@ -63,9 +65,9 @@ class Attention(nn.Module):
             k_BGTD, v_BGTD = torch.cat([past.keys, k_BGTD], 2), torch.cat([past.values, v_BGTD], 2)
 
         local_BHTS = self._local_logits(q_BHTD, k_BGTD, context)
-        found = memory.search(q_BHTD, neighbours) if memory is not None else None
+        found = search(memory, q_BHTD, neighbours) if memory is not None else None
         if found is None:
-            mixed, share = _weigh(_masked_softmax(local_BHTS, context.visible), v_BGTD), None
+            mixed, share = _weigh(local_BHTS.softmax(-1), v_BGTD) * context.sees, None
         elif self.config.combine == "joint":
             mixed, share = self._joint(q_BHTD, v_BGTD, local_BHTS, context, found)
         else:
@@ -104,27 +106,23 @@ class Attention(nn.Module):
         """One softmax over local and retrieved scores, with a learned bias per head on the latter."""
         assert self.memory_bias is not None
         retrieved_BHTK = self._scaled(found.dot(q_BHTD)) + self.memory_bias[:, None, None]
-        visible = torch.cat([context.visible.expand(*local_BHTS.shape[:2], -1, -1), found.mask], -1)
-        weights = _masked_softmax(torch.cat([local_BHTS, retrieved_BHTK], -1), visible)
+        weights = torch.cat([local_BHTS, retrieved_BHTK], -1).softmax(-1)
         local, retrieved = weights.split([local_BHTS.shape[-1], retrieved_BHTK.shape[-1]], dim=-1)
-        return _weigh(local, v_BGSD) + found.mix(retrieved), retrieved.detach().sum(-1).mean((0, 2))
+        sees_BHT1 = context.sees | found.mask[..., :1]
+        mixed = (_weigh(local, v_BGSD) + found.mix(retrieved)) * sees_BHT1
+        return mixed, (retrieved.detach().sum(-1, keepdim=True) * sees_BHT1).mean((0, 2, 3))
 
     def _gated(
         self, q_BHTD: Tensor, v_BGSD: Tensor, local_BHTS: Tensor, context: LocalContext, found: SearchResult
     ) -> tuple[Tensor, Tensor]:
         """The paper's form: V_a = g V_m + (1 - g) V_c with g = sigmoid(b_h), one scalar per head."""
         assert self.memory_bias is not None
-        retrieved = found.mix(_masked_softmax(self._scaled(found.dot(q_BHTD)), found.mask))
-        local = _weigh(_masked_softmax(local_BHTS, context.visible), v_BGSD)
+        retrieved = found.mix(self._scaled(found.dot(q_BHTD)).softmax(-1))  # zero where nothing was found
+        local = _weigh(local_BHTS.softmax(-1), v_BGSD) * context.sees
         gate = self.memory_bias.sigmoid()[:, None, None]
         if self.config.empty_memory == "local":
-            gate = gate * found.mask.any(-1, keepdim=True)
+            gate = gate * found.mask[..., :1]
         return torch.lerp(local.float(), retrieved, gate), gate.detach().expand((*local.shape[:3], 1)).mean((0, 2, 3))
-
-
-def _masked_softmax(logits: Tensor, visible: Tensor) -> Tensor:
-    """Softmax in float32 over what is visible; a query that sees nothing gives no weight to anything."""
-    return logits.softmax(-1) * visible.any(-1, keepdim=True)
 
 
 def _weigh(weights_BHTS: Tensor, v_BGSD: Tensor) -> Tensor:

@@ -38,9 +38,14 @@ class Cache:
 
     def add(self, new: tuple[LayerEntries, ...]) -> None:
         """Take in a segment; the oldest tokens leave."""
+        # Of one layout and dtype at every step, as a compiled model is compiled for these.
         keep = self.length
         self.layers = [
-            LayerEntries(_last(old.keys, layer.keys, keep), _last(old.values, layer.values, keep), layer.last_key)
+            LayerEntries(
+                _last(old.keys, layer.keys, keep),
+                _last(old.values, layer.values, keep),
+                layer.last_key.to(old.last_key).contiguous(),
+            )
             for old, layer in zip(self.layers, new, strict=True)
         ]
         self.filled = (self.filled + new[0].keys.shape[2]).clamp(max=keep)
@@ -73,4 +78,4 @@ class Cache:
 
 
 def _last(old: Tensor, new: Tensor, keep: int) -> Tensor:
-    return torch.cat([old, new], dim=2)[:, :, -keep:] if keep else new[:, :, :0]
+    return (torch.cat([old, new], dim=2)[:, :, -keep:] if keep else new[:, :, :0]).contiguous()

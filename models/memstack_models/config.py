@@ -125,6 +125,10 @@ class TrainConfig(Frozen):
     """Largest norm of the gradient."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What autocast computes matrix products in."""
+    compile: bool = False
+    """Compile the model with torch.compile at the first step; what the memory does stays as it is."""
+    checkpoint_activations: Literal["none", "memory", "all"] = "none"
+    """Which layers' activations are computed again in backward instead of kept. Searches are kept, and made once."""
     device: str = "auto"
     """As torch names devices; auto takes an accelerator if there is one."""
     seed: NonNegativeInt = 0

@@ -23,6 +23,7 @@ LEFTOVERS = {FILE, DIGEST, f"{CONFIG}.writing"}
 """What a run killed while it was made may have written."""
 MAY_CHANGE = {
     *(f"train.{name}" for name in ("log_every", "checkpoint_every", "validate_every", "validate_tokens")),
+    "train.checkpoint_activations",
     "memory.options.overlap",
 }
 PROBE = "memory.probe."

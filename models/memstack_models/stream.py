@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memstack import Memory, MemoryShape, create_memory
+from memstack import Memory, MemoryShape, create_memory, inspect_keys
 from memstack.config import MemoryConfig
 from memstack.registry import registry
 from memstack_models.cache import Cache
@@ -38,8 +38,12 @@ class Stream:
     def remember(self, new: New) -> None:
         """Write what the model made of the segment; call it once per segment, after backward."""
         self.cache.add(new.layers)
-        for layer, memory in zip(self.memory_layers, self.memories, strict=False):
-            memory.add(new.layers[layer - 1].keys, new.layers[layer - 1].values)
+        stored = [
+            (memory, new.layers[layer - 1]) for layer, memory in zip(self.memory_layers, self.memories, strict=False)
+        ]
+        inspect_keys([layer.keys for _, layer in stored])
+        for memory, layer in stored:
+            memory.add(layer.keys, layer.values)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return positions, memories and cache as named tensors."""

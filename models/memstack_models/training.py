@@ -51,6 +51,10 @@ class Trainer:
         self.run, self.folder = run, folder
         self.device = pick_device(run.train.device)
         self.model = Transformer(run.model, vocab_size, run.memory.neighbours).to(self.device)
+        self.model.checkpointed = checkpointed_layers(run)
+        if run.train.compile:
+            # Sizes are few: training's and evaluation's.
+            self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
         self.streams = training_streams(run, documents, self.device)
         self.watches = [Watch(stream, self.model, run.memory) for stream in self.streams]
@@ -163,6 +167,12 @@ class Trainer:
             "search ms": round(1e3 * sum(s["search"] for s in spent), 1),
             "add ms": round(1e3 * sum(s["add"] for s in spent), 1),
         }
+
+
+def checkpointed_layers(run: RunConfig) -> frozenset[int]:
+    """The layers whose activations the configuration would have computed again, counted from 1."""
+    layers = {"none": (), "memory": run.model.memory_layers, "all": range(1, run.model.layers + 1)}
+    return frozenset(layers[run.train.checkpoint_activations])
 
 
 def pick_device(name: str) -> torch.device:

@@ -1,14 +1,16 @@
 """A pre-norm decoder whose chosen layers also attend to a memory (arXiv 2203.08913). It only reads the memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from memstack import Memory
+from memstack import Memory, save_searches
 from memstack_models.attention import Attention, LocalContext
 from memstack_models.cache import Cache, LayerEntries
 from memstack_models.config import ModelConfig
@@ -54,6 +56,8 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, i + 1 in config.memory_layers) for i in range(config.layers))
         self.norm = nn.RMSNorm(config.dim, eps=1e-6)
         self.dropout = nn.Dropout(config.dropout)
+        self.checkpointed = frozenset[int]()
+        """Layers, counted from 1, whose activations are computed again in backward instead of kept."""
         self._initialise()
 
     def forward(
@@ -75,7 +79,8 @@ class Transformer(nn.Module):
         shares: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             past = cache.layers[i] if cache is not None else None
-            x, new, share = block(x, past, context, by_layer.get(i + 1), self.neighbours)
+            run = _checkpointed(block) if i + 1 in self.checkpointed and torch.is_grad_enabled() else block
+            x, new, share = run(x, past, context, by_layer.get(i + 1), self.neighbours)
             layers.append(new)
             shares += [share] if share is not None else []
         logits = self.norm(x) @ self.embedding.weight.T * self.config.dim**-0.5
@@ -95,6 +100,10 @@ class Transformer(nn.Module):
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5 * depth)
 
 
+def _checkpointed(block: nn.Module) -> Callable[..., Any]:
+    return partial(checkpoint, block, use_reentrant=False, context_fn=save_searches)
+
+
 def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> LocalContext:
     """Who sees whom: a causal window within the document, as long as the cache but never shorter than the segment."""
     segment = tokens.shape[1]
@@ -108,7 +117,7 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
         place = torch.arange(cached + segment, device=tokens.device)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
     bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
-    return LocalContext(visible, bucket)
+    return LocalContext(visible, visible.any(-1, keepdim=True), bucket)
 
 
 def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:
