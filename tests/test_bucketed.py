@@ -127,9 +127,7 @@ def test_no_other_plan_that_meets_the_target_is_cheaper() -> None:
     for target in TARGETS:
         others = [Plan(1 << power, kept) for power in range(5, 13) for kept in KEPT]
         enough = [plan for plan in others if expected_recall(8192, NEIGHBOURS, *plan) >= target]
-        plan = cheapest_plan(search, target)
-        assert plan is not None
-        assert cost(search, plan) == min(cost(search, each) for each in enough)
+        assert cost(search, cheapest_plan(search, target)) == min(cost(search, each) for each in [*enough, None])
 
 
 def test_more_is_kept_per_bucket_where_candidates_are_dear() -> None:
@@ -162,6 +160,13 @@ def test_a_memory_that_does_not_pay_answers_exactly() -> None:
 def test_a_growing_memory_is_planned_for_a_few_times() -> None:
     searches = {rounded(Search(entries, 32, 64, 64)) for entries in range(4000, 9000)}
     assert searches == {Search(entries, 32, 64, 64) for entries in (4096, 8192, 16_384)}
+
+
+@pytest.mark.parametrize(("count", "kept"), [(64, 1), (512, 1), (64, 2), (16, 4)])
+def test_among_fewer_entries_no_less_is_expected(count: int, kept: int) -> None:
+    """Why a plan may be made for more entries than there are."""
+    expected = [expected_recall(entries, NEIGHBOURS, count, kept) for entries in range(4096, 8193, 128)]
+    assert expected == sorted(expected, reverse=True)
 
 
 @pytest.mark.parametrize("target", [0.0, 1.0, -0.5, 1.5])

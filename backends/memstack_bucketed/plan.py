@@ -9,14 +9,15 @@ KEPT = (1, 2, 4)
 MOST_TILES = 512
 """So few that their number, written over the last bits of a score, changes it by 2^-14 of itself."""
 
-SCAN = {1: 0.18, 2: 0.65, 4: 1.25}
-"""Nanoseconds per score for keeping the 1, 2 or 4 best of each bucket, in torch 2.13 on a core of an AMD EPYC."""
-CHOICE = 7.0
-"""Nanoseconds per candidate for choosing the best k among all buckets'."""
+# Nanoseconds on a core of an AMD EPYC with AVX-512, torch 2.13: what fits memories of 256 to 262,144 keys.
+SCAN = {1: 0.4, 2: 0.85, 4: 1.4}
+"""Per score, for the 1, 2 or 4 best of each bucket."""
+CHOICE = 4.0
+"""Per candidate, for choosing the best k of all buckets' candidates."""
 DEAL = 0.2
-"""Nanoseconds per number of a key, once for all queries, for dealing it into its bucket."""
-EXACT_SCAN, EXACT_CHOICES = 0.7, 1024
-"""Exact search's price: nanoseconds per score, and how many candidates it chooses among, if there are as many."""
+"""Per number of a key, once for all queries, for laying keys out by buckets."""
+EXACT_SCAN, EXACT_CHOICE, EXACT_CANDIDATES = 0.7, 5.0, 1024
+"""Exact search: per score, and per candidate of so many, or as many as there are entries."""
 
 
 class Plan(NamedTuple):
@@ -42,16 +43,15 @@ class Search(NamedTuple):
 
 
 def cost(search: Search, plan: Plan | None) -> float:
-    """Estimate the nanoseconds per query of choosing by a plan, or exactly (None); their ratios are what counts.
+    """Estimate the nanoseconds per query of choosing by a plan, or exactly (None), beside the product of the scores.
 
-    The matrix product is left out, for it is the same. More kept per bucket need fewer candidates, and more passes over
-    the scores: torch pays for each, so keeping one is the cheapest except among few entries, with many neighbours or
-    for a high recall.
+    What counts is their ratio. Where more is kept per bucket, fewer candidates are left and more passes made over the
+    scores: that pays among few entries, for many neighbours and for a high target; otherwise one is kept.
     """
     if plan is None:
-        return search.entries * EXACT_SCAN + min(search.entries, EXACT_CHOICES) * CHOICE
-    dealing = DEAL * search.key_dim / search.queries
-    return search.entries * (SCAN[plan.kept] + dealing) + plan.candidates * CHOICE
+        return search.entries * EXACT_SCAN + min(search.entries, EXACT_CANDIDATES) * EXACT_CHOICE
+    deal = DEAL * search.key_dim / search.queries
+    return search.entries * (SCAN[plan.kept] + deal) + plan.candidates * CHOICE
 
 
 @lru_cache(maxsize=4096)

@@ -31,7 +31,7 @@ class BucketedMemory(IndexedMemory):
         options = options or self.Options()
         super().__init__(shape, options)
         self.recall_target = options.recall_target
-        self.block = options.block or (CPU_BLOCK if self.device.type == "cpu" else BLOCK)
+        self.block = options.block
 
     def plan(self, queries: int, k: int) -> Plan | None:
         """Return how so many queries a memory would now be searched for k neighbours; None is exactly."""
@@ -49,7 +49,8 @@ class BucketedMemory(IndexedMemory):
         plan = self.plan(queries.shape[2], k)
         if plan is None:
             return self.nearest_slots(queries, k, block=self.block)
-        return bucketed_slots(self.stored_keys, self.lengths, queries, k, plan, self.block)
+        block = self.block or (CPU_BLOCK if self.device.type == "cpu" else BLOCK)
+        return bucketed_slots(self.stored_keys, self.lengths, queries, k, plan, block)
 
     def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:
         pass  # only slots within a row's length are searched
