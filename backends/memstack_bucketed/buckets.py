@@ -1,5 +1,7 @@
 """The two stages of the search: the best of every bucket, block by block of keys; then the best of those."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,7 +25,8 @@ def bucketed_slots(
     """Return where the k largest inner products are among the ``plan.kept`` largest of every bucket, in no order.
 
     Only the first ``lengths`` keys of a row are live (``lengths`` is on the CPU). Where fewer than k of them are found,
-    slots that are not live fill the columns. ``block`` scores are held at once, or as many as there are buckets.
+    slots that are not live fill the columns. ``block`` scores are held at once, or as many as there are buckets; and as
+    many candidates.
     """
     dealing = deal(int(lengths.max()), plan.buckets, keys.device)
     memories, asked = keys.flatten(0, 1), queries.flatten(0, 1)
@@ -33,36 +36,39 @@ def bucketed_slots(
     q_block = max(1, min(asked.shape[1], block // slots_at_once))
     m_block = max(1, block // (q_block * dealing.tiles * plan.buckets))
     tiles_at_once = max(1, block // (q_block * plan.buckets))
+    q_many = max(q_block, block // plan.candidates)
     for m in range(0, len(memories), m_block):
         some = slice(m, m + m_block)
-        for q in range(0, asked.shape[1], q_block):
-            part = asked[some, q : q + q_block]
-            best = _best_of_buckets(memories[some], live[some], part, dealing, plan.kept, tiles_at_once)
-            slots[some, q : q + q_block] = _best_slots(best, dealing, k)
+        for q in range(0, asked.shape[1], q_many):
+            parts = asked[some, q : q + q_many].split(q_block, 1)
+            best = _best_of_buckets(memories[some], live[some], parts, dealing, plan.kept, tiles_at_once)
+            slots[some, q : q + q_many] = _best_slots(best, dealing, k)
     return slots.unflatten(0, keys.shape[:2])
 
 
 def _best_of_buckets(
     keys: Float[Tensor, "memories capacity key_dim"],
     live: Int[Tensor, " memories"],
-    queries: Float[Tensor, "memories q key_dim"],
+    queries: Sequence[Float[Tensor, "memories part key_dim"]],
     dealing: Dealing,
     kept: int,
     tiles_at_once: int,
 ) -> Float[Tensor, "memories q candidates"]:
-    """The first stage: the best scores of every bucket, numbered by their tile."""
-    best: list[Tensor] = []
+    """The first stage: the best scores of every bucket, numbered by their tile; of the queries, part by part."""
+    best: list[list[Tensor]] = [[] for _ in queries]
     for first in range(0, dealing.tiles, tiles_at_once):
         tiles = range(first, min(first + tiles_at_once, dealing.tiles))
         slots = dealing.slots(tiles)
         # Keys are dealt, at the price of a few queries: dealing scores would cost as much for every query.
-        dealt = keys.index_select(1, slots.clamp(max=keys.shape[1] - 1)).to(torch.float32)
-        scores = torch.bmm(queries, dealt.mT)
-        if tiles.stop * dealing.buckets > int(live.min()):
-            scores += _penalty(slots, live)
-        found = largest(_numbered(scores.unflatten(-1, (-1, dealing.buckets)), tiles, dealing.tile_bits), kept)
-        best = merged(best, found, kept) if best else found
-    return torch.cat(best, -1)
+        dealt = keys.index_select(1, slots.clamp(max=keys.shape[1] - 1)).to(torch.float32).mT
+        penalty = _penalty(slots, live) if tiles.stop * dealing.buckets > int(live.min()) else None
+        for place, asked in enumerate(queries):
+            scores = torch.bmm(asked, dealt)
+            if penalty is not None:
+                scores += penalty
+            found = largest(_numbered(scores.unflatten(-1, (-1, dealing.buckets)), tiles, dealing.tile_bits), kept)
+            best[place] = merged(best[place], found, kept) if first else found
+    return torch.cat([torch.cat(runs, -1) for runs in best], 1)
 
 
 def _penalty(slots: Int[Tensor, " n"], live: Int[Tensor, " memories"]) -> Float[Tensor, "memories 1 n"]:

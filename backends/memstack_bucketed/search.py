@@ -10,7 +10,7 @@ from memstack import IndexedMemory, MemoryShape
 from memstack_bucketed.buckets import bucketed_slots
 from memstack_bucketed.plan import Plan, Search, cheapest_plan, rounded
 
-BLOCK, CPU_BLOCK = 1 << 28, 1 << 19  # scores held at once; on a CPU 2 MB of them
+BLOCK, CPU_BLOCK = 1 << 28, 1 << 18  # scores held at once; on a CPU 1 MB of them
 
 
 class BucketedMemory(IndexedMemory):
@@ -25,7 +25,7 @@ class BucketedMemory(IndexedMemory):
         recall_target: Annotated[float, Field(gt=0, lt=1)] = 0.95
         """The least share of the neighbours to expect, wherever in the memory they are; less is faster."""
         block: PositiveInt | None = None
-        """Scores held at once, if as many as there are buckets; by default 512K on a CPU (2 MB) and 256M elsewhere."""
+        """Scores held at once, but one of each bucket at least; by default 256K on a CPU (1 MB) and 256M elsewhere."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
