@@ -13,7 +13,7 @@ from memstack import Memory, MemoryShape
 from memstack.measure import CHUNK, KEY_SETS, KeyStream, Recorded, add_entries
 from memstack.registry import registry
 
-BUNDLED = ["exact", "faiss-ivf", "hnsw", "jax", "scann"]
+BUNDLED = ["exact", "bucketed", "faiss-ivf", "hnsw", "jax", "scann"]
 BACKENDS = [*BUNDLED, *dict.fromkeys(spec.name for spec in registry().specs() if spec.name not in BUNDLED)]
 """The bundled backends in a fixed order, then those of plugins: asv knows a result by its parameters' values."""
 KEYS = [*KEY_SETS, "recorded"]
@@ -23,7 +23,7 @@ SEGMENT = 256
 """What the shipped checkpoint reads, and asks, at once: so many keys more are recorded, for they are still to come when
 a memory is asked the queries beside them."""
 
-FILLED = {"exact": 1 << 22, "jax": 1 << 22, "faiss-ivf": 1 << 20, "hnsw": 1 << 17}
+FILLED = {"exact": 1 << 22, "bucketed": 1 << 22, "jax": 1 << 22, "faiss-ivf": 1 << 20, "hnsw": 1 << 17}
 FILLED_BY_OTHERS = 1 << 18
 """Keys, of all memories together, that a benchmark may give a backend: what it takes in within some twenty seconds on
 two cores. MEMSTACK_BENCH_SCALE multiplies them on a machine, or for an evening, that has more."""

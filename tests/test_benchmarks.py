@@ -18,7 +18,7 @@ from memstack.registry import Registry, registry
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 QUICK = {"number": 1, "repeat": 1, "warmup_time": 0, "rounds": 1}
-BUNDLED = ["exact", "faiss-ivf", "hnsw", "jax", "scann"]
+BUNDLED = ["exact", "bucketed", "faiss-ivf", "hnsw", "jax", "scann"]
 RUNBOOKS = ["fill", "steady", "documents", "mostly-empty", "long-document"]
 TINY = ("model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32")
 SMALL: dict[str, dict[str, Any]] = {

@@ -79,6 +79,20 @@ class TestExactOverlap(MemoryContract):
     options: ClassVar[Any] = with_options("exact", overlap=True)
 
 
+class TestBucketed(MemoryContract):
+    backend = "bucketed"
+
+
+class TestBucketedDefaults(MemoryContract):
+    backend = "bucketed"
+    options: ClassVar[Any] = {}
+
+
+class TestBucketedBFloat16Overlap(MemoryContract):
+    backend = "bucketed"
+    options: ClassVar[Any] = with_options("bucketed", dtype="bfloat16", overlap=True)
+
+
 @needs("faiss-ivf")
 class TestFaissIVF(MemoryContract):
     backend = "faiss-ivf"

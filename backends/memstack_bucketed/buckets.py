@@ -1,0 +1,97 @@
+"""The two stages of the search: the best of every bucket, block by block of keys; then the best of those."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memstack_bucketed.dealing import Dealing, deal
+from memstack_bucketed.plan import Plan
+from memstack_bucketed.runs import LEAST, largest, merged
+
+KEYS_AT_ONCE = 4096
+"""How many keys of one memory a block of many queries' scores has: 1 MB of them at width 64."""
+
+
+def bucketed_slots(
+    keys: Float[Tensor, "rows heads capacity key_dim"],
+    lengths: Int[Tensor, " rows"],
+    queries: Float[Tensor, "rows heads q key_dim"],
+    k: int,
+    plan: Plan,
+    block: int,
+) -> Int[Tensor, "rows heads q k"]:
+    """Return where the k largest inner products are among the ``plan.kept`` largest of every bucket, in no order.
+
+    Only the first ``lengths`` keys of a row are live (``lengths`` is on the CPU). Where fewer than k of them are found,
+    slots that are not live fill the columns. ``block`` scores are held at once, or as many as there are buckets; and as
+    many candidates.
+    """
+    dealing = deal(int(lengths.max()), plan.buckets, keys.device)
+    memories, asked = keys.flatten(0, 1), queries.flatten(0, 1)
+    live = lengths.repeat_interleave(keys.shape[1])
+    slots = torch.empty(*asked.shape[:2], k, dtype=torch.int64, device=keys.device)
+    slots_at_once = max(plan.buckets, min(KEYS_AT_ONCE, dealing.tiles * plan.buckets))
+    q_block = max(1, min(asked.shape[1], block // slots_at_once))
+    m_block = max(1, block // (q_block * dealing.tiles * plan.buckets))
+    tiles_at_once = max(1, block // (q_block * plan.buckets))
+    q_many = max(q_block, block // plan.candidates)
+    for m in range(0, len(memories), m_block):
+        some = slice(m, m + m_block)
+        for q in range(0, asked.shape[1], q_many):
+            parts = asked[some, q : q + q_many].split(q_block, 1)
+            best = _best_of_buckets(memories[some], live[some], parts, dealing, plan.kept, tiles_at_once)
+            slots[some, q : q + q_many] = _best_slots(best, dealing, k)
+    return slots.unflatten(0, keys.shape[:2])
+
+
+def _best_of_buckets(
+    keys: Float[Tensor, "memories capacity key_dim"],
+    live: Int[Tensor, " memories"],
+    queries: Sequence[Float[Tensor, "memories part key_dim"]],
+    dealing: Dealing,
+    kept: int,
+    tiles_at_once: int,
+) -> Float[Tensor, "memories q candidates"]:
+    """The first stage: the best scores of every bucket, numbered by their tile; of the queries, part by part."""
+    best: list[list[Tensor]] = [[] for _ in queries]
+    for first in range(0, dealing.tiles, tiles_at_once):
+        tiles = range(first, min(first + tiles_at_once, dealing.tiles))
+        slots = dealing.slots(tiles)
+        # Keys are dealt, at the price of a few queries: dealing scores would cost as much for every query.
+        dealt = keys.index_select(1, slots.clamp(max=keys.shape[1] - 1)).to(torch.float32).mT
+        penalty = _penalty(slots, live) if tiles.stop * dealing.buckets > int(live.min()) else None
+        for place, asked in enumerate(queries):
+            scores = torch.bmm(asked, dealt)
+            if penalty is not None:
+                scores += penalty
+            found = largest(_numbered(scores.unflatten(-1, (-1, dealing.buckets)), tiles, dealing.tile_bits), kept)
+            best[place] = merged(best[place], found, kept) if first else found
+    return torch.cat([torch.cat(runs, -1) for runs in best], 1)
+
+
+def _penalty(slots: Int[Tensor, " n"], live: Int[Tensor, " memories"]) -> Float[Tensor, "memories 1 n"]:
+    """What, added to scores, puts slots not live below all others: masked_fill_ costs more than the product."""
+    return torch.where(slots < live.to(slots.device)[:, None], 0.0, LEAST)[:, None]
+
+
+def _numbered(scores: Float[Tensor, "memories q tiles buckets"], tiles: range, bits: int) -> Tensor:
+    """Write the number of its tile over the last bits of each score, in place, so that a maximum tells where it was.
+
+    Two scores that differ by less than that count as equal: with the most tiles that a plan has, by 2^-14 of their
+    size. What is proposed is scored anew.
+    """
+    numbers = torch.arange(tiles.start, tiles.stop, dtype=torch.int32, device=scores.device)[:, None]
+    scores.view(torch.int32).bitwise_and_(-1 << bits).bitwise_or_(numbers)
+    return scores
+
+
+def _best_slots(best: Float[Tensor, "memories q candidates"], dealing: Dealing, k: int) -> Int[Tensor, "memories q k"]:
+    """The second stage: where the k best of the candidates are."""
+    bits = best.view(torch.int32)
+    # Integers in the order of the floats: torch chooses among them in two thirds of the time.
+    place = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).topk(k, sorted=False).indices
+    # NaN, and what stands for a missing score, may name a tile that there is not.
+    tile = (bits.gather(-1, place) & ((1 << dealing.tile_bits) - 1)).clamp(max=dealing.tiles - 1)
+    return dealing.slot(tile.long(), place & (dealing.buckets - 1))

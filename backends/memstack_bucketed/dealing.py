@@ -1,0 +1,50 @@
+"""Which bucket a slot falls into."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+class Dealing(NamedTuple):
+    """Slots dealt into buckets tile after tile: as many slots as buckets, one into each, each tile in another order.
+
+    Slots of one tile never meet in a bucket, and slots of two tiles do with a chance of one in ``buckets``, whatever
+    their distance. Were all tiles dealt in one order (slot modulo buckets), text that repeats with a period that
+    divides the buckets would lay all copies of a neighbour into one, which keeps one of them.
+
+    An order is a place to start and a step, which is odd: buckets are a power of two, so that steps reach each slot
+    once. With a start alone, two tiles in which chance lays one copy on another would do so with all that repeats.
+    """
+
+    buckets: int
+    starts: Int[Tensor, " tiles"]
+    steps: Int[Tensor, " tiles"]
+
+    @property
+    def tiles(self) -> int:
+        return len(self.starts)
+
+    @property
+    def tile_bits(self) -> int:
+        """How many bits a tile's number takes."""
+        return (self.tiles - 1).bit_length()
+
+    def slot(self, tile: Int[Tensor, "*some"], bucket: Int[Tensor, "*some"]) -> Int[Tensor, "*some"]:
+        """Return which slot of a tile falls into a bucket."""
+        within = (self.starts[tile] + bucket * self.steps[tile]) & (self.buckets - 1)
+        return tile * self.buckets + within
+
+    def slots(self, tiles: range) -> Int[Tensor, " tiles*buckets"]:
+        """Return the slots of some tiles, in each tile from the first bucket's to the last's."""
+        device = self.starts.device
+        tile = torch.arange(tiles.start, tiles.stop, device=device)[:, None]
+        return self.slot(tile, torch.arange(self.buckets, device=device)).flatten()
+
+
+def deal(entries: int, buckets: int, device: torch.device) -> Dealing:
+    """Deal so many slots, and those that the last tile lacks, into a power of two of buckets; always the same way."""
+    tiles = -(-entries // buckets)
+    starts, steps = torch.randint(buckets, (tiles, 2), generator=torch.Generator().manual_seed(0)).to(device).T
+    return Dealing(buckets, starts, steps | 1)
