@@ -59,7 +59,7 @@ class Axis:
 
 # So many entries on the second axis that every backend has its index: the bundled ones search fewer than 1,024 exactly.
 AXES = {
-    "entries": Axis(sizes=(512, 2048, 8192, 32768, 131072, 524288, 1048576), segment=256),
+    "entries": Axis(sizes=(512, 1024, 4096, 16384, 65536, 262144, 1048576), segment=256),
     "memories": Axis(sizes=(1, 4, 16, 64, 256, 1024), segment=64, entries=2048),
 }
 
@@ -101,7 +101,7 @@ def gather(axes: Mapping[str, Axis], backends: Sequence[str], limit_s: float, wa
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the results and pictures.")],
     redraw: Annotated[bool, typer.Option("--redraw", help="Measure nothing: draw what the folder holds.")] = False,
-    limit: Annotated[float, typer.Option(help="Seconds that a backend may take at one size.")] = 20.0,
+    limit: Annotated[float, typer.Option(help="Seconds that a backend may take at one size.")] = 30.0,
     entries: Annotated[int, typer.Option(help="The most entries of a memory.")] = 1 << 20,
     memories: Annotated[int, typer.Option(help="The most memories.")] = 1024,
     backend: Annotated[list[str] | None, typer.Option(help="Only these backends.")] = None,

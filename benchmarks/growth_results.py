@@ -57,7 +57,7 @@ def slopes_table(results: Results, axis: str) -> Table:
         times = [part for verb in VERBS for part in (_ms(last, verb), _told(results, axis, backend, verb))]
         recall = f"{last['recall']:.3f}" if "recall" in last else ""
         made.add_row(backend, f"{last['size']:,}", *times, recall)
-    made.title = f"by {LABELS[axis]}; ms, and slope at the {UPPER_END} largest sizes; ! is worse than linear"
+    made.title = f"{LABELS[axis]}: milliseconds, and slope of the {UPPER_END} largest sizes"
     return made
 
 
@@ -81,7 +81,8 @@ def draw(results: Results, axis: str) -> bytes:
             if axes.lines:
                 _linear(axes)
                 axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8.5, handlelength=1.6)
-        figure.supxlabel(f"Slope of the {UPPER_END} largest sizes; ! is over {WORST}, worse than linear", fontsize=9)
+        marks = f"! is over {WORST}, worse than linear; - is fewer sizes than that"
+        figure.supxlabel(f"Slope of the {UPPER_END} largest sizes; {marks}", fontsize=9)
         figure.savefig(written, format="png", dpi=150, facecolor=LIGHT.paper)
     plt.close(figure)
     return written.getvalue()
@@ -96,8 +97,9 @@ def _plot(axes: Any, results: Results, axis: str, name: str, verb: str, mine: Se
 
 
 def _linear(axes: Any) -> None:
-    """A dotted line of slope 1 through the highest of the last points, to compare with."""
-    size, time = max((line.get_xdata()[-1], line.get_ydata()[-1]) for line in axes.lines)
+    """A dotted line of slope 1 to compare with, through the highest of the points at the largest size of a backend."""
+    backends = [line for line in axes.lines if line.get_linestyle() == "-"] or axes.lines
+    size, time = max((line.get_xdata()[-1], line.get_ydata()[-1]) for line in backends)
     low, high = axes.get_ylim()
     start = max(min(line.get_xdata()[0] for line in axes.lines), size * low / time)
     axes.plot([start, size], [time * start / size, time], ":", color=GREY, linewidth=1.2, label="linear: 1")
@@ -115,8 +117,10 @@ def _told(results: Results, axis: str, backend: str, verb: str) -> str:
     wanted = (axis, backend, verb)
     found = (one for one in results["slopes"] if (one["axis"], one["backend"], one["verb"]) == wanted)
     one = next(found, None)
-    return "-" if one is None else f"{one['slope']:.2f}{'!' if one['defect'] else ''}"
+    # Plus zero: a line that falls by nothing is as level as one that rises by nothing.
+    return "-" if one is None else f"{round(one['slope'], 2) + 0.0:.2f}{'!' if one['defect'] else ''}"
 
 
 def _ms(cell: Cell, verb: str) -> str:
-    return f"{cell[verb]:,.3g}" if verb in cell else ""
+    ms = cell.get(verb)
+    return "" if ms is None else f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"

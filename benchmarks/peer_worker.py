@@ -1,13 +1,14 @@
 """One side of ``peer.py``: fills the memories of one library's model, then makes a training step per line it reads.
 
 It runs in the Python of either library, so it imports no more at its top than both have. Optimiser, tokens and timing
-are the same lines for both; a ``Side`` is only what differs. Lines in: ``step`` or ``recall``; lines out: JSON objects.
+are the same lines for both; a ``Side`` is only what differs. Lines in: ``step``, ``recall``, ``tune``; lines out: JSON.
 """
 
 import json
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ class Side(ABC):
 
     name: str
     model: nn.Module
-    room = 0
-    """Entries that the memories must have room for when the steps begin, for they cannot make room."""
+    below = 0
+    """How many entries less than its capacity a memory begins the steps with, for it cannot make room."""
 
     @abstractmethod
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
@@ -99,13 +100,13 @@ class Peer(Side):
             dim_head=shape["head_dim"],
             memorizing_layers=tuple(shape["memory_layers"]),
             num_retrieved_memories=shape["neighbours"],
-            max_knn_memories=shape["entries"],
+            # Once it holds more than it may, it forgets everything.
+            max_knn_memories=shape["entries"] + shape["steps"] * shape["segment"],
             knn_memories_directory=str(Path(shape["folder"]) / "memories"),
             knn_memory_multiprocessing=shape["processes"],
         )
         self.memories = self.model.create_knn_memories(batch_size=shape["rows"])
-        # Once it holds more than it may, it forgets everything.
-        self.room = shape["steps"] * shape["segment"]
+        self.below = shape["steps"] * shape["segment"] // 2
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
         self.memories[layer].add(torch.stack([keys, values], 2))
@@ -115,6 +116,11 @@ class Peer(Side):
 
     def remember(self) -> None:
         pass
+
+    def look_further(self, ef_search: int) -> None:
+        """Have every graph keep so many candidates, of which it returns the best."""
+        for index in (knn.index for memory in self.memories for knn in memory.knns):
+            index.hnsw.efSearch = ef_search
 
     def answers(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
         indexes = [knn.index for knn in self.memories[0].knns]
@@ -127,10 +133,10 @@ SIDES: dict[str, type[Side]] = {side.name: side for side in (Memstack, Peer)}
 
 
 def filled(side: Side, shape: dict[str, Any]) -> int:
-    """Fill all memories with the first keys of the file, but for the room that is needed; return with how many."""
+    """Fill all memories with the last keys of the file, as many as they begin with; return how many."""
     keys = torch.from_numpy(np.load(Path(shape["folder"]) / KEYS))
-    entries = shape["entries"] - side.room
-    for layer, mine in enumerate(keys[:, :, :entries]):
+    entries = shape["entries"] - side.below
+    for layer, mine in enumerate(keys[:, :, keys.shape[2] - entries :]):
         for part in mine.split(CHUNK, 1):
             side.fill(layer, part, torch.randn_like(part))
     return entries
@@ -158,17 +164,31 @@ def recall(side: Side, shape: dict[str, Any]) -> float:
     return float((scores >= worst - 1e-5).float().mean())
 
 
+def tune(side: Side, shape: dict[str, Any]) -> int:
+    """Double the peer's efSearch, which is k if it is less, until its recall is what is asked for; return it."""
+    assert isinstance(side, Peer)
+    ef_search = shape["neighbours"]
+    while recall(side, shape) < shape["recall"] and ef_search < shape["entries"]:
+        ef_search *= 2
+        side.look_further(ef_search)
+    return ef_search
+
+
 def main(name: str, request: str) -> None:
     """Fill, say so, and answer every line of the standard input."""
     shape = json.loads(request)
     torch.manual_seed(0)
     side = SIDES[name](shape)
     optimizer = torch.optim.AdamW(side.model.parameters())
-    ask = {"step": lambda: {"ms": step(side, optimizer, shape)}, "recall": lambda: {"recall": recall(side, shape)}}
+    ask: dict[str, Callable[[], float]] = {
+        "step": lambda: step(side, optimizer, shape),
+        "recall": lambda: recall(side, shape),
+        "tune": lambda: tune(side, shape),
+    }
     parameters = sum(parameter.numel() for parameter in side.model.parameters())
     _say({"entries": filled(side, shape), "parameters": parameters, "version": version(name)})
     for line in sys.stdin:
-        _say(ask[line.strip()]())
+        _say({line.strip(): ask[line.strip()]()})
 
 
 def _say(answer: dict[str, Any]) -> None:

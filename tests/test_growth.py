@@ -73,8 +73,8 @@ def test_a_backend_is_given_up_when_it_would_take_too_long(monkeypatch: pytest.M
 
     monkeypatch.setattr(growth, "timed_memory", fake)
     monkeypatch.setattr(growth.time, "perf_counter", lambda: next(clock))
-    watched = Watched(lambda doing: None)
-    found = list(growth._along("entries", growth.AXES["entries"], "exact", 10.0, watched))  # pyright: ignore[reportPrivateUsage]
+    watched, axis = Watched(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
+    found = list(growth._along("entries", axis, "exact", 10.0, watched))  # pyright: ignore[reportPrivateUsage]
     assert sizes == [cell["size"] for cell in found] == [512, 2048]
     assert watched.given_up == [
         {

@@ -21,9 +21,9 @@ FAKE = f"""#!{sys.executable}
 import json, sys
 request = json.loads(sys.argv[-1])
 print(json.dumps({{"entries": request["entries"], "parameters": 1, "version": "0"}}), flush=True)
-times = iter([1e6, 3e6, 9e6, 4e6])
+answers = {{"step": iter([1e6, 3e6, 9e6, 4e6, 1e6, 2e7, 2e7, 2e7]), "recall": iter([0.5, 0.95]), "tune": iter([64])}}
 for line in sys.stdin:
-    print(json.dumps({{"ms": next(times)}} if line == "step\\n" else {{"recall": 0.5}}), flush=True)
+    print(json.dumps({{line.strip(): next(answers[line.strip()])}}), flush=True)
 """
 
 
@@ -57,13 +57,16 @@ def test_both_sides_step_in_turns_and_the_results_are_written(
     assert written["peer"] == "memorizing-transformers-pytorch==0.4.1"
     assert written["shape"]["processes"] is True
     assert "processor" in written["machine"]
-    (found,) = written["sizes"]
+    found, tuned = written["results"]
     assert list(found["sides"]) == ["memstack", "memorizing-transformers-pytorch"]
     ours, theirs = found["sides"].values()
     assert (ours["entries"], ours["recall"], len(ours["samples"])) == (ENTRIES, 1.0, 3)
     assert ours["ms"] == sorted(ours["samples"])[1] > 0
     assert theirs["ms"] == 4e6  # the median without the first step, which warms up
     assert found["ratio"] == pytest.approx(4e6 / ours["ms"])
+    assert (found["peer"], tuned["peer"]) == ("as it comes", "efSearch 64")
+    assert [one["sides"]["memorizing-transformers-pytorch"]["recall"] for one in (found, tuned)] == [0.5, 0.95]
+    assert tuned["sides"]["memorizing-transformers-pytorch"]["ms"] == 2e7
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,8 @@ def test_both_sides_step_in_turns_and_the_results_are_written(
 )
 def test_a_ratio_is_shown_beside_its_goal(entries: int, ratio: float, text: str) -> None:
     sides = {name: {"ms": 1.0, "recall": 1.0} for name in ("memstack", "the peer")}
-    told = printed({"entries": entries, **peer.judged(entries, ratio), "sides": sides})
+    result = {"entries": entries, "peer": "as it comes", "ratio": ratio, "sides": sides}
+    told = printed(result | peer.judged(entries, ratio))
     assert told.rstrip().endswith(text)
 
 
