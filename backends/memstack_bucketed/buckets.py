@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memstack import Quantised
 from memstack_bucketed.dealing import Dealing, deal
 from memstack_bucketed.plan import Plan
 from memstack_bucketed.runs import LEAST, largest, merged
@@ -15,7 +16,7 @@ KEYS_AT_ONCE = 4096
 
 
 def bucketed_slots(
-    keys: Float[Tensor, "rows heads capacity key_dim"],
+    keys: Float[Tensor, "rows heads capacity key_dim"] | Quantised,
     lengths: Int[Tensor, " rows"],
     queries: Float[Tensor, "rows heads q key_dim"],
     k: int,
@@ -37,7 +38,7 @@ def bucketed_slots(
     m_block = max(1, block // (q_block * dealing.tiles * plan.buckets))
     tiles_at_once = max(1, block // (q_block * plan.buckets))
     q_many = max(q_block, block // plan.candidates)
-    for m in range(0, len(memories), m_block):
+    for m in range(0, asked.shape[0], m_block):
         some = slice(m, m + m_block)
         for q in range(0, asked.shape[1], q_many):
             parts = asked[some, q : q + q_many].split(q_block, 1)
@@ -47,7 +48,7 @@ def bucketed_slots(
 
 
 def _best_of_buckets(
-    keys: Float[Tensor, "memories capacity key_dim"],
+    keys: Float[Tensor, "memories capacity key_dim"] | Quantised,
     live: Int[Tensor, " memories"],
     queries: Sequence[Float[Tensor, "memories part key_dim"]],
     dealing: Dealing,
