@@ -4,10 +4,12 @@ For a bag of k table rows, ``mixed = sum_k weights_k * table[index_k]`` and ``sc
 Each is the gradient of the other, so two autograd functions that name each other as their backward do everything, to
 any order. torch's embedding-bag kernels compute both without gathering the rows: on a CPU, for 8 rows x 4 heads x 256
 queries x 32 neighbours of width 32, about twenty times faster than gather and multiply for the sum and twice for the
-scores.
+scores. On a GPU both are kernels of their own (``bag_kernels.py``) where triton is installed.
 """
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -34,6 +36,8 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights, table, index, check_fresh):  # type: ignore[no-untyped-def]
         ctx.bag = (table, index, check_fresh)
+        if kernels := _kernels(table):
+            return kernels.weighted_sum(weights, table, index)
         if weights.dtype == table.dtype and index.numel():
             return embedding_bag(index, table, per_sample_weights=weights, mode="sum")
         with without_autocast(weights):
@@ -51,6 +55,8 @@ class _InnerProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, queries, table, index, check_fresh):  # type: ignore[no-untyped-def]
         ctx.bag = (table, index, check_fresh)
+        if kernels := _kernels(table):
+            return kernels.inner_products(queries, table, index)
         if queries.dtype == table.dtype and index.numel():
             return _bag_gradient(queries, table, index)
         with without_autocast(queries):
@@ -67,6 +73,14 @@ class _InnerProducts(torch.autograd.Function):
 def without_autocast(operand: Tensor) -> torch.autocast:
     """Turn autocast off on the operand's device: it would round scores and sums to half precision."""
     return torch.autocast(operand.device.type, enabled=False)
+
+
+def _kernels(table: Tensor) -> ModuleType | None:
+    if table.device.type != "cuda" or find_spec("triton") is None:
+        return None
+    from memstack import bag_kernels
+
+    return bag_kernels
 
 
 def _bag_gradient(queries: Tensor, table: Tensor, index: Tensor) -> Tensor:
