@@ -124,16 +124,19 @@ class GpuFirstPass:
 
     def _slack(self, new: Rounded, lengths: Int[Tensor, " rows"]) -> tuple[Tensor, Bool[Tensor, "rows heads q"]]:
         """Twice how far scores may be from the true ones, in units of the queries' scale; False where they overflow."""
-        used, dim = int(lengths.max()), new.codes.shape[-1]
-        dead = torch.arange(used) >= lengths[:, None]
-        dead = dead.to(self._norm.device, non_blocking=True)[:, None]
-        residual, norm = (
-            each[:, :, :used].masked_fill(dead, 0).amax(-1, keepdim=True) for each in (self._residual, self._norm)
-        )
+        residual, norm = (self._largest(each, lengths) for each in (self._residual, self._norm))
         own = new.norm + new.residual
-        error = SUM_ERROR * (dim + 8) + PACKING_ERROR
+        error = SUM_ERROR * (new.codes.shape[-1] + 8) + PACKING_ERROR
         slack = own * residual + new.residual * norm + error * own * norm
         return 2 * slack / new.scale, own / new.scale * norm < LARGEST
+
+    def _largest(self, of_keys: Float[Tensor, "rows heads capacity"], lengths: Tensor) -> Float[Tensor, "rows heads 1"]:
+        used = int(lengths.max())
+        live = of_keys[:, :, :used]
+        if int(lengths.min()) < used:
+            dead = torch.arange(used) >= lengths[:, None]
+            live = live.masked_fill(dead[:, None].to(live.device, non_blocking=True), 0)
+        return live.amax(-1, keepdim=True)
 
 
 def _search_in_full(keys: Tensor, lengths: Tensor, queries: Tensor, failed: Tensor, found: Tensor) -> None:
