@@ -1,7 +1,7 @@
 """All there is to measure on a GPU in one call: python benchmarks/gpu.py --out results.json; some five minutes.
 
-It first checks every kernel on the card, then prints each figure beside its goal. ``--dry`` does the same at tiny sizes
-in Triton's interpreter: its times mean nothing, but the script is known to work.
+It first checks every kernel on the card, and exits with 1 if one is wrong; then it prints each figure beside its goal.
+``--dry`` does the same at tiny sizes in Triton's interpreter: its times mean nothing, but the script is known to work.
 """
 
 import json
@@ -72,6 +72,7 @@ class Figures:
 
     def __init__(self) -> None:
         self.all: list[dict[str, Any]] = []
+        self.failed = 0
 
     def add(self, name: str, value: float, unit: str, goal: float | None = None, below: bool = False) -> None:
         """Note a figure; it has to reach its goal, or to stay ``below`` it."""
@@ -79,6 +80,11 @@ class Figures:
         self.all.append({"name": name, "value": value, "unit": unit, "goal": goal, "met": met})
         beside = "" if goal is None else f"goal {goal:g}: {'met' if met else 'MISSED'}"
         typer.echo(f"{name:<58} {value:>12,.4g} {unit:<28} {beside}")
+
+    def check(self, name: str, value: float, most: float) -> None:
+        """Note how far a kernel is from the truth, and whether that is too far."""
+        self.add(name, value, "", goal=most, below=True)
+        self.failed += not self.all[-1]["met"]
 
 
 def milliseconds(sizes: Sizes, call: Callable[[], object]) -> float:
@@ -121,7 +127,7 @@ def check_search(sizes: Sizes, figures: Figures) -> None:
             missing = scores.topk(k).values - found.sort(-1, descending=True).values
             rounding = dim * 2.0**-23 * keys.double().norm(dim=-1).amax()
             misses = int((missing > rounding).any(-1).sum())
-            figures.add(f"queries that miss a key: {name}, d {dim}, {precision}", misses, "", goal=0, below=True)
+            figures.check(f"queries that miss a key: {name}, d {dim}, {precision}", misses, most=0)
 
 
 def check_bags(sizes: Sizes, figures: Figures) -> None:
@@ -138,7 +144,7 @@ def check_bags(sizes: Sizes, figures: Figures) -> None:
             grads = [torch.autograd.grad(each.square().sum(), at)[0] for each, at in ((result, operand), (truth, wide))]
             worst = max((result - truth).abs().max().item(), (grads[0] - grads[1]).abs().max().item())
             name = f"error of {function.__name__} and its gradient, {str(dtype).removeprefix('torch.')}"
-            figures.add(name, worst, "", goal=1e-4, below=True)
+            figures.check(name, worst, most=1e-4)
 
 
 def matrix_rate(sizes: Sizes, figures: Figures, card: str) -> float:
@@ -291,6 +297,11 @@ def main(
     about = {"card": card, "torch": torch.__version__, "triton": triton.__version__, "sizes": asdict(sizes)}
     if out is not None:
         out.write_text(json.dumps(about | {"figures": figures.all}, indent=1), encoding="utf-8")
+    if figures.failed:
+        typer.echo(
+            f"{figures.failed} checks failed: the kernels are wrong on this card, whatever their speed", err=True
+        )
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
