@@ -159,7 +159,7 @@ def matrix_rate(sizes: Sizes, figures: Figures, card: str) -> float:
 
 def search_rates(sizes: Sizes, figures: Figures, rate: float) -> None:
     """Exact search of full memories: the pass over the keys alone, all of it, and torch's ways beside them."""
-    from memstack_exact import gpu, kernels
+    from memstack_exact import gpu
     from memstack_exact.buckets import bucket_scores, question
 
     memories = sizes.rows, sizes.heads
@@ -173,34 +173,21 @@ def search_rates(sizes: Sizes, figures: Figures, rate: float) -> None:
         asked = question(stored, made._scale, made._rounded(queries).codes, lengths, sizes.k)
         share = 100 * floor / milliseconds(sizes, lambda asked=asked: bucket_scores(asked))
         figures.add(f"{precision} pass over the keys, of the bfloat16 rate", share, "%", goal)
-        figures.add(f"{precision} pass: tile of queries chosen", _chosen(kernels), "queries")
         with patch.object(gpu, "_search_in_full", wraps=gpu._search_in_full) as in_full:
             whole = milliseconds(sizes, lambda made=made: made.search(keys, lengths, queries, sizes.k))
         again = sum(int(call.args[3].sum()) for call in in_full.mock_calls)
         figures.add(f"{precision} pass, all of the search", whole, "ms")
         figures.add(f"{precision} pass, all of the search, of the bfloat16 rate", 100 * floor / whole, "%")
         figures.add(f"{precision} pass: queries searched in full after all", again, f"of {sizes.repeats + 2} searches")
-    half = keys.bfloat16()
-    figures.add(
-        "torch: bfloat16 product and topk (not exact)",
-        milliseconds(sizes, lambda: [_topk(half[at], queries[at], sizes.k) for at in product(*map(range, memories))]),
-        "ms",
-    )
-    figures.add(
-        "torch: float32 product in blocks and top_k (exact)",
-        milliseconds(sizes, lambda: nearest_slots(keys, lengths, queries, sizes.k)),
-        "ms",
-    )
+    half, each = keys.bfloat16(), list(product(*map(range, memories)))
+    inexact = milliseconds(sizes, lambda: [_topk(half[at], queries[at], sizes.k) for at in each])
+    figures.add("torch: bfloat16 product and topk (not exact)", inexact, "ms")
+    exact = milliseconds(sizes, lambda: nearest_slots(keys, lengths, queries, sizes.k))
+    figures.add("torch: float32 product in blocks and top_k (exact)", exact, "ms")
 
 
 def _topk(keys: Tensor, queries: Tensor, k: int) -> Tensor:
     return (queries.bfloat16() @ keys.mT).topk(k).indices
-
-
-def _chosen(kernels: Any) -> int:
-    """The query tile that was chosen last; one that is the only choice is not noted."""
-    configs = [*kernels.bucket_maxima.cache.values(), kernels.bucket_maxima.configs[0]]
-    return configs[max(0, len(configs) - 2)].kwargs["ASKED"]
 
 
 def bag_times(sizes: Sizes, figures: Figures) -> None:

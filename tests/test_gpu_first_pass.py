@@ -196,6 +196,18 @@ def test_a_memory_finds_what_exact_search_finds(memory_class: type[Passed], dtyp
     assert (found.positions == true.positions).float().mean() > 0.98  # the rest tie in half precision
 
 
+def test_what_a_row_has_forgotten_costs_nothing(in_full: Counted) -> None:
+    """The bound on the rounding is that of the live keys, not of large ones that the slots behind them still hold."""
+    memory = Passed(MemoryShape(rows=2, heads=1, key_dim=20, value_dim=1, capacity=500))
+    keys = random(2, 1, 300, 20)
+    keys[0, :, 250:] *= 1e6
+    memory.add(keys, random(2, 1, 300, 1))
+    memory.reset(torch.tensor([True, False]))
+    memory.add(random(2, 1, 200, 20), random(2, 1, 200, 1))
+    memory.search(random(2, 1, 2, 20), 4)
+    assert in_full.queries == 0
+
+
 def test_a_store_of_bfloat16_is_not_kept_twice() -> None:
     shape = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
     assert gpu.GpuFirstPass(shape, CPU, "bfloat16", torch.bfloat16)._codes is None
