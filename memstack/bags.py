@@ -5,9 +5,14 @@ Each is the gradient of the other, so two autograd functions that name each othe
 any order. torch's embedding-bag kernels compute both without gathering the rows: on a CPU, for 8 rows x 4 heads x 256
 queries x 32 neighbours of width 32, about twenty times faster than gather and multiply for the sum. For the scores its
 kernel is slow there: to gather what fits into the cache and multiply in place takes half its time (at width 128, 0.9).
+On a GPU both are kernels of their own (``bag_kernels.py``) where triton is installed.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
+from warnings import warn
 
 import torch
 from torch import Tensor
@@ -36,6 +41,8 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weights, table, index, check_fresh):  # type: ignore[no-untyped-def]
         ctx.bag = (table, index, check_fresh)
+        if kernels := _kernels(table):
+            return kernels.weighted_sum(weights, table, index)
         if weights.dtype == table.dtype and index.numel():
             return embedding_bag(index, table, per_sample_weights=weights, mode="sum")
         with without_autocast(weights):
@@ -53,6 +60,8 @@ class _InnerProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, queries, table, index, check_fresh):  # type: ignore[no-untyped-def]
         ctx.bag = (table, index, check_fresh)
+        if kernels := _kernels(table):
+            return kernels.inner_products(queries, table, index)
         if queries.dtype == table.dtype and queries.device.type != "cpu" and index.numel():
             return _bag_gradient(queries, table, index)
         with without_autocast(queries):
@@ -69,6 +78,35 @@ class _InnerProducts(torch.autograd.Function):
 def without_autocast(operand: Tensor) -> torch.autocast:
     """Turn autocast off on the operand's device: it would round scores and sums to half precision."""
     return torch.autocast(operand.device.type, enabled=False)
+
+
+def _kernels(table: Table) -> ModuleType | None:
+    on_gpu = isinstance(table, Tensor) and table.device.type == "cuda"
+    return trusted_kernels(table.device) if on_gpu else None
+
+
+@cache
+def trusted_kernels(device: torch.device) -> ModuleType | None:
+    """Triton's kernels if, on a small example, they give on this device what torch gives; None, with a warning, if not.
+
+    They have been interpreted and compiled in tests, but no test can run them on the GPU at hand.
+    """
+    if find_spec("triton") is None:
+        return None
+    from memstack import bag_kernels
+
+    table = torch.linspace(-1, 1, 96, device=device).view(4, 24)
+    operand, index = table[:3] + 1, torch.tensor([[0, 3], [2, 1], [1, 1]], device=device)
+    try:
+        sums = bag_kernels.weighted_sum(operand[:, :2].contiguous(), table, index)
+        products = bag_kernels.inner_products(operand, table, index)
+        torch.testing.assert_close(sums, torch.einsum("nk,nkd->nd", operand[:, :2], table[index]))
+        torch.testing.assert_close(products, torch.einsum("nd,nkd->nk", operand, table[index]))
+    except Exception as error:  # noqa: BLE001 - whatever a compiler or a driver raises, torch's own kernels remain
+        reason = (str(error).splitlines() or [""])[0]
+        warn(f"Triton's kernels fail on {device}, torch's are used: {type(error).__name__}: {reason}", stacklevel=2)
+        return None
+    return bag_kernels
 
 
 def _bag_gradient(queries: Tensor, table: Tensor, index: Tensor) -> Tensor:

@@ -1,6 +1,11 @@
-"""One thread per worker: the machine's cores are shared by pytest-xdist's processes, not by torch's threads."""
+"""One thread per worker: the machine's cores are shared by pytest-xdist's processes, not by torch's threads.
+
+Triton's kernels run in its interpreter, on CPU tensors; it reads its variable once, when it is imported.
+"""
 
 import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import torch
 

@@ -1,6 +1,7 @@
-"""The two sums behind mix and dot, in both kernels, against einsum over gathered rows."""
+"""The two sums behind mix and dot, in torch's and in Triton's kernels, against einsum over gathered rows."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -30,6 +31,18 @@ def stale() -> None:
 
 def numbers(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(len(size) + sum(size))).to(dtype)
+
+
+@pytest.fixture(params=["torch", "triton"], autouse=True)
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every promise with those of torch, and with those that a table on a GPU gets, in Triton's interpreter."""
+    if request.param == "torch":
+        return
+    if find_spec("triton") is None:
+        pytest.skip("triton is not installed")
+    from memstack import bag_kernels
+
+    monkeypatch.setattr(bags, "_kernels", lambda table: bag_kernels)
 
 
 @pytest.fixture
@@ -77,9 +90,18 @@ def test_gradients_to_second_order(
     function: Callable[..., Tensor], width: int, stored: torch.dtype, index: Tensor
 ) -> None:
     table = numbers(ENTRIES, DIM, dtype=stored)
-    operand = numbers(BAGS, width, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda given: function(given, table, index, fresh), (operand,))
-    assert torch.autograd.gradgradcheck(lambda given: function(given, table, index, fresh), (operand,))
+    operand, few = numbers(2, width, dtype=torch.float64).requires_grad_(), index[:2]
+    assert torch.autograd.gradcheck(lambda given: function(given, table, few, fresh), (operand,))
+    assert torch.autograd.gradgradcheck(lambda given: function(given, table, few, fresh), (operand,))
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("k", "dim"), [(1, 1), (40, 130), (33, 24)])
+def test_other_sizes(k: int, dim: int, stored: torch.dtype) -> None:
+    """Such as take several blocks, none of them whole."""
+    table, index = numbers(ENTRIES, dim, dtype=stored), torch.arange(2 * k).view(2, k) % ENTRIES
+    compare(weighted_sum, sum_reference, numbers(2, k), table, index)
+    compare(inner_products, product_reference, numbers(2, dim), table, index)
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
@@ -128,3 +150,21 @@ def test_a_stale_table_stops_the_backward_pass(index: Tensor) -> None:
     for result in (mixed, scores):
         with pytest.raises(StaleResultError):
             result.sum().backward()
+
+
+def test_kernels_are_trusted_where_they_give_what_torch_gives() -> None:
+    kernels = pytest.importorskip("memstack.bag_kernels", reason="triton is not installed")
+    assert bags.trusted_kernels.__wrapped__(torch.device("cpu")) is kernels
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [(lambda *_: 1 / 0, "ZeroDivisionError"), (lambda weights, table, index: table[:3] * 2, "AssertionError")],
+)
+def test_kernels_that_fail_on_a_device_are_left_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, broken: Callable[..., Tensor], reason: str
+) -> None:
+    kernels = pytest.importorskip("memstack.bag_kernels", reason="triton is not installed")
+    monkeypatch.setattr(kernels, "weighted_sum", broken)
+    with pytest.warns(UserWarning, match=reason):
+        assert bags.trusted_kernels.__wrapped__(torch.device("cpu")) is None

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from memstack import BackendUnavailableError, MemoryShape, create_memory
+from memstack.errors import MemstackError
 
 
 def unavailable() -> str:
@@ -205,6 +206,16 @@ def test_by_default_it_is_taken() -> None:
     memory = create_memory("exact", SMALL)
     assert isinstance(memory, ExactMemory)
     assert memory.why_no_first_pass == ""
+
+
+def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:
+    with pytest.raises(BackendUnavailableError, match="on a CPU it is 'int8'"):
+        create_memory("exact", SMALL, first_pass="bfloat16")
+    with pytest.raises(MemstackError, match="which dtype = 'int8' has not"):
+        create_memory("exact", SMALL, first_pass="int8", dtype="int8")
+    memory = create_memory("exact", SMALL, dtype="int8")
+    assert isinstance(memory, ExactMemory)
+    assert "cannot be scored again" in memory.why_no_first_pass
 
 
 @needs_kernel

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack import BackendUnavailableError, MemoryShape
+from memstack import MemoryShape
 from memstack_exact.kernel import Store, kernel
 
 TILE, WORD = 16, 4
@@ -28,11 +28,8 @@ class FirstPass:
     A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common.
     """
 
-    def __init__(self, shape: MemoryShape, device: torch.device | str = "cpu") -> None:
-        if torch.device(device).type != "cpu":
-            raise BackendUnavailableError(
-                f"first_pass = 'int8' is for a store on a CPU, not on {device}: set it to 'none'"
-            )
+    def __init__(self, shape: MemoryShape) -> None:
+        """Raises BackendUnavailableError where the loop cannot run."""
         self._kernel, self._shape = kernel(), shape
         memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
         groups = -(-shape.key_dim // WORD)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
 
 if TYPE_CHECKING:
     from memstack_exact.first_pass import FirstPass
+    from memstack_exact.gpu import GpuFirstPass
 
 
 class ExactMemory(IndexedMemory):
@@ -18,36 +20,27 @@ class ExactMemory(IndexedMemory):
     class Options(IndexedMemory.Options):
         block: PositiveInt | None = None
         """Scores held at once without a first pass; by default 1M on a CPU (4 MB) and 256M elsewhere."""
-        first_pass: Literal["auto", "none", "int8"] = "auto"
+        first_pass: Literal["auto", "none", "int8", "bfloat16"] = "auto"
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
-        For a store on a CPU with AVX-512 VNNI; compiled in seconds at its first use on a machine. It keeps a copy
-        of the keys in a byte per dimension and 3 bytes more per entry. ``auto`` takes it where it runs."""
+        On a CPU it needs AVX-512 VNNI, is compiled in seconds at its first use on a machine, and keeps a copy of the
+        keys in a byte per dimension and 3 bytes more per entry; ``auto`` takes it where it runs. On a GPU (pip install
+        'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, with 12 or 8 bytes more per entry; they have not
+        been timed on one yet, so ``auto`` is ``none`` there."""
 
         @model_validator(mode="after")
         def _in_full(self) -> "ExactMemory.Options":
-            if self.first_pass == "int8" and self.dtype == "int8":
-                raise ValueError("first_pass = 'int8' re-scores keys in full, which dtype = 'int8' has not: drop one")
+            if self.first_pass not in ("auto", "none") and self.dtype == "int8":
+                raise ValueError(
+                    f"first_pass = '{self.first_pass}' re-scores keys in full, which dtype = 'int8' has not: drop one"
+                )
             return self
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         super().__init__(shape, options)
         self.block = options.block
-        self.first_pass: FirstPass | None = None
-        self.why_no_first_pass = "first_pass = 'none'"
-        """Why keys are not scored in 8 bits first; empty if they are."""
-        if options.first_pass == "auto" and options.dtype == "int8":
-            self.why_no_first_pass = "keys stored in 8 bits cannot be scored again in full"
-        elif options.first_pass != "none":
-            from memstack_exact import first_pass  # compiles
-
-            try:
-                self.first_pass = first_pass.FirstPass(shape, self.device)
-                self.why_no_first_pass = ""
-            except BackendUnavailableError as error:
-                if options.first_pass != "auto":
-                    raise
-                self.why_no_first_pass = str(error)
+        self.first_pass, self.why_no_first_pass = _first_pass(shape, options)
+        """What scores all keys roughly first, or None; and why it is none."""
 
     def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
         if self.first_pass is not None:
@@ -61,3 +54,29 @@ class ExactMemory(IndexedMemory):
         if self.first_pass is not None and isinstance(keys, Tensor):
             slots = self.first_pass.search(keys, self.written, queries, k)
         return self.nearest_slots(queries, k, block=self.block) if slots is None else slots
+
+
+def _first_pass(shape: MemoryShape, options: ExactMemory.Options) -> tuple["FirstPass | GpuFirstPass | None", str]:
+    """The first pass that the options ask for; BackendUnavailableError if it cannot be had and was not left to us."""
+    device, name = torch.device(options.device), options.first_pass
+    if name == "none":
+        return None, "first_pass = 'none'"
+    if name == "auto" and options.dtype == "int8":
+        return None, "keys stored in 8 bits cannot be scored again in full"
+    if name == "auto" and device.type != "cpu":
+        return None, f"on {device} a first pass has to be chosen"
+    try:
+        if device.type == "cpu":
+            if name == "bfloat16":
+                raise BackendUnavailableError("first_pass = 'bfloat16' is for a store on a GPU: on a CPU it is 'int8'")
+            from memstack_exact.first_pass import FirstPass  # compiles
+
+            return FirstPass(shape), ""
+        from memstack_exact.gpu import GpuFirstPass
+
+        precision: Literal["int8", "bfloat16"] = "bfloat16" if name == "bfloat16" else "int8"
+        return GpuFirstPass(shape, device, precision, getattr(torch, options.dtype)), ""
+    except BackendUnavailableError as error:
+        if name != "auto":
+            raise
+        return None, str(error)
