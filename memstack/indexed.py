@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -35,6 +36,10 @@ class IndexedMemory(Memory):
         whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
         that raises so was not done either. (On a GPU, call from the default stream.)
         """
+
+    in_order: ClassVar[bool] = False
+    """True of a backend whose ``index_search`` proposes slots in ascending order and none twice, missing ones anywhere:
+    putting them in order is then spared."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
@@ -243,9 +248,11 @@ class IndexedMemory(Memory):
             folded = folded.reshape(shape.rows, shape.heads, -1, shape.key_dim)
             width = min(k, int(self.lengths.max()))
             none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
-            # In order, a slot that comes twice is beside itself; and the store is read from front to back.
-            slots = (slots_of(folded, width) if width and folded.numel() else none).sort(-1).values
-            slots[..., 1:].masked_fill_(slots[..., 1:] == slots[..., :-1].clone(), -1)
+            slots = slots_of(folded, width) if width and folded.numel() else none
+            if not (self.in_order and slots_of == self.index_search):
+                # In order, a slot that comes twice is beside itself; and the store is read from front to back.
+                slots = slots.sort(-1).values
+                slots[..., 1:].masked_fill_(slots[..., 1:] == slots[..., :-1].clone(), -1)
             scores, positions, index = self._best(folded, slots, k)
         outer = queries.shape[:3]
         entries = StoredEntries(
@@ -263,14 +270,13 @@ class IndexedMemory(Memory):
         scores = inner_products(queries.flatten(0, 2), self._key_table, index.flatten(0, 2), self._freshness())
         scores = scores.view(index.shape)
         # A score that overflows cannot be told from that of a missing column.
-        missing = (positions < 0) | scores.isnan() | scores.isneginf()
-        scores, order = scores.masked_fill(missing, -torch.inf).sort(dim=-1, descending=True, stable=True)
+        missing = (positions < 0) | ~(scores > -torch.inf)
+        scores, order = scores.masked_fill_(missing, -torch.inf).sort(dim=-1, descending=True, stable=True)
         order = order[..., :k]
-        gap = (0, k - order.shape[-1])
         return (
-            pad(scores[..., :k], gap, value=-torch.inf),
-            pad(positions.masked_fill(missing, -1).gather(-1, order), gap, value=-1),
-            pad(index.masked_fill(missing, self._null).gather(-1, order), gap, value=self._null),
+            _widened(scores[..., :k], k, -torch.inf),
+            _widened(positions.masked_fill_(missing, -1).gather(-1, order), k, -1),
+            _widened(index.masked_fill_(missing, self._null).gather(-1, order), k, self._null),
         )
 
     def _positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
@@ -280,7 +286,7 @@ class IndexedMemory(Memory):
         # A round begins at slot 0; the slots beyond the newest were written in the round before.
         round_start = newest - newest % capacity
         positions = slots + torch.where(slots > newest - round_start, round_start - capacity, round_start)
-        return positions.masked_fill((slots < 0) | (slots >= capacity) | (positions < 0), -1)
+        return positions.masked_fill_((slots < 0) | (slots >= capacity) | (positions < 0), -1)
 
     def _refuse_non_finite(self, keys: Tensor) -> None:
         if not bool(keys.isfinite().all()):
@@ -298,3 +304,8 @@ class IndexedMemory(Memory):
                 )
 
         return check_fresh
+
+
+def _widened(columns: Tensor, k: int, missing: float) -> Tensor:
+    gap = k - columns.shape[-1]
+    return pad(columns, (0, gap), value=missing) if gap else columns

@@ -111,6 +111,21 @@ def test_a_memory_finds_the_same_with_it_and_without(asked: int, dtype: str) -> 
     assert (found.positions == true.positions).float().mean() > 0.99  # the rest tie in half precision
 
 
+@pytest.mark.parametrize("first_pass", ["none", pytest.param("int8", marks=needs_kernel)])
+@pytest.mark.parametrize("asked", [1, 40])
+def test_slots_are_proposed_in_order_and_none_twice(first_pass: str, asked: int) -> None:
+    """Which the store relies on, as ``in_order`` says; in rows that hold fewer than are asked for as well."""
+    shape = MemoryShape(rows=2, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=900)
+    memory = create_memory("exact", shape, first_pass=first_pass, block=2000)
+    assert isinstance(memory, ExactMemory)
+    for n, row in ((950, 0), (20, None)):
+        memory.add(random(2, MEMORIES, n, DIM), random(2, MEMORIES, n, 1))
+        memory.reset(torch.arange(2) == row)
+    for slots in memory.index_search(random(2, MEMORIES, asked, DIM), 32).flatten(0, 2):
+        live = slots[slots >= 0]
+        assert bool((live[1:] > live[:-1]).all())
+
+
 @needs_kernel
 def test_ties_fall_alike_whatever_stood_in_the_ring_before() -> None:
     """A run that is saved and resumed writes the ring anew, with other bounds, and finds what it would have found."""

@@ -59,7 +59,7 @@ class FirstPass:
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
     ) -> Int[Tensor, "rows heads q candidates"] | None:
-        """Return slots among which are those of the k best of each row's keys, -1 for none.
+        """Return slots, in order, among which are those of the k best of each row's keys; -1 for none.
 
         ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
         since its last reset; queries are in float32. None if one of them is not finite, which bounds nothing.

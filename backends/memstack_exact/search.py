@@ -17,6 +17,8 @@ class ExactMemory(IndexedMemory):
     """Scores every live key against every query. There is no index: adding and forgetting cost nothing, or with an
     8-bit first pass next to nothing."""
 
+    in_order = True
+
     class Options(IndexedMemory.Options):
         block: PositiveInt | None = None
         """Scores held at once without a first pass; by default 1M on a CPU (4 MB) and 256M elsewhere."""
@@ -53,7 +55,9 @@ class ExactMemory(IndexedMemory):
         keys, slots = self.stored_keys, None
         if self.first_pass is not None and isinstance(keys, Tensor):
             slots = self.first_pass.search(keys, self.written, queries, k)
-        return self.nearest_slots(queries, k, block=self.block) if slots is None else slots
+        if slots is not None and self.device.type == "cpu":
+            return slots  # in order already
+        return (self.nearest_slots(queries, k, block=self.block) if slots is None else slots).sort(-1).values
 
 
 def _first_pass(shape: MemoryShape, options: ExactMemory.Options) -> tuple["FirstPass | GpuFirstPass | None", str]:

@@ -113,9 +113,9 @@ int64_t parts(int64_t memories, int64_t asked, int64_t threads) {
   return std::max<int64_t>(1, threads / (memories * ((asked + kQueryTile - 1) / kQueryTile)));
 }
 
-// Of queries (rows x heads, asked, dim), give slots (rows x heads, asked, parts, k), -1 for none. `exact` are all keys
-// as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives nothing, if a query is not
-// finite.
+// Of queries (rows x heads, asked, dim), give slots (rows x heads, asked, parts, k) in order, -1 for none. `exact` are
+// all keys as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives nothing, if a
+// query is not finite.
 int search(const Store* store, const void* exact, const int64_t* written, const float* queries, int64_t rows,
            int64_t asked, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
   const int64_t memories = rows * store->heads;

@@ -105,6 +105,7 @@ MEMSTACK_TARGET void finish(Query& query, const Keys& keys, size_t k) {
     std::nth_element(found.begin(), found.begin() + k, found.end(), better);
     found.resize(k);
   }
+  std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.slot < b.slot; });
 }
 
 MEMSTACK_TARGET inline __m512i add(__m512i sum, const uint8_t* tile, const Query& query, int64_t group) {
