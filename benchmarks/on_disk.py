@@ -1,4 +1,4 @@
-"""What a store takes of memory, in memory and in files of a folder: ``python benchmarks/on_disk.py FOLDER [dtype]``.
+"""What a store takes of memory, in memory and in files of a folder: ``python -m benchmarks.on_disk FOLDER [dtype]``.
 
 Each cell is a process of its own, that fills a store and searches it; Linux only. "memory" is the most that it ever
 held beside what it had before, mapped files apart: those pages the system takes back whenever it needs them.
@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from typer import echo
 
 from memstack import MemoryShape, create_memory
@@ -20,9 +22,13 @@ GOAL = 100  # MB, at any capacity
 HEADS, DIM, CHUNK, QUERIES, K = 4, 64, 4096, 16, 32
 
 
-def main(folder: str, dtype: str = "float32") -> None:
+def main(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    dtype: Annotated[str, typer.Argument()] = "float32",
+) -> None:
+    """Print how much memory a store takes, with its numbers in memory and in files of FOLDER."""
     echo(f"{dtype}: {HEADS} memories, keys and values of {DIM}, MB")
-    for where in ("", folder):
+    for where in ("", str(folder)):
         for capacity in CAPACITIES:
             line = [sys.executable, __file__, "cell", str(capacity), dtype, *([where] if where else [])]
             subprocess.run(line, check=True)
@@ -73,4 +79,4 @@ class Peak(threading.Thread):
 
 
 if __name__ == "__main__":
-    cell(*sys.argv[2:]) if sys.argv[1] == "cell" else main(*sys.argv[1:])
+    cell(*sys.argv[2:]) if sys.argv[1:2] == ["cell"] else typer.run(main)

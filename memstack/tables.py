@@ -62,8 +62,10 @@ def new_table(shape: MemoryShape, dim: int, options: StoreOptions) -> Table:
     entries = shape.rows * shape.heads * shape.capacity + 1
     dtype: torch.dtype = getattr(torch, options.dtype)
     try:
-        numbers = _zeros((entries, dim), dtype, options)
-        return numbers if dtype.is_floating_point else Quantised(numbers, _zeros((entries, 1), torch.bfloat16, options))
+        numbers = new_zeros((entries, dim), dtype, options)
+        return (
+            numbers if dtype.is_floating_point else Quantised(numbers, new_zeros((entries, 1), torch.bfloat16, options))
+        )
     except (RuntimeError, OSError) as error:
         gigabytes = entries * (shape.key_dim + shape.value_dim) * dtype.itemsize / 1e9
         reason = error.strerror if isinstance(error, OSError) else "more than there is"
@@ -73,7 +75,8 @@ def new_table(shape: MemoryShape, dim: int, options: StoreOptions) -> Table:
         ) from error
 
 
-def _zeros(size: tuple[int, int], dtype: torch.dtype, options: StoreOptions) -> torch.Tensor:
+def new_zeros(size: tuple[int, ...], dtype: torch.dtype, options: StoreOptions) -> torch.Tensor:
+    """Return zeros that lie where the options say; OSError or RuntimeError where there is not enough room."""
     if options.folder is None:
         return torch.zeros(size, dtype=dtype, device=options.device, pin_memory=options.pinned)
     return torch.frombuffer(_file(prod(size) * dtype.itemsize, options.folder), dtype=dtype).view(size)

@@ -118,7 +118,7 @@ def test_slots_are_proposed_in_order_and_none_twice(first_pass: str, asked: int)
     shape = MemoryShape(rows=2, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=900)
     memory = create_memory("exact", shape, first_pass=first_pass, block=2000)
     assert isinstance(memory, ExactMemory)
-    for n, row in ((950, 0), (20, None)):
+    for n, row in ((950, 0), (20, 2)):
         memory.add(random(2, MEMORIES, n, DIM), random(2, MEMORIES, n, 1))
         memory.reset(torch.arange(2) == row)
     for slots in memory.index_search(random(2, MEMORIES, asked, DIM), 32).flatten(0, 2):
@@ -147,6 +147,10 @@ def test_a_query_that_is_not_finite_harms_no_other() -> None:
     queries[..., 1, :] = torch.nan
     found = memory.search(queries, 4)
     assert found.mask[0, 0].sum(-1).tolist() == [4, 0, 4]
+
+
+def no_room() -> Tensor:
+    raise OSError("no space left on device")
 
 
 def broken_compiler() -> bytes:
@@ -241,6 +245,22 @@ def test_what_it_keeps_beside_the_8_bit_key_is_two_in_a_hundred(dtype: str, key_
     kept = passed.nbytes / (2 * 3 * 1024)
     entry = 2 * key_dim * getattr(torch, dtype).itemsize
     assert kept - key_dim <= 0.02 * (entry + key_dim)
+
+
+@needs_kernel
+def test_codes_lie_where_the_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In files, where more is stored than memory holds; where those do not fit, it does without."""
+    whole, in_files = (create_memory("exact", SMALL, folder=folder) for folder in (None, tmp_path))
+    for memory in (whole, in_files):
+        memory.add(random(1, 1, 100, 8), random(1, 1, 100, 1))
+    queries = random(1, 1, 5, 8)
+    assert torch.equal(whole.search(queries, 4).positions, in_files.search(queries, 4).positions)
+    asked = []
+    monkeypatch.setattr(first_pass, "new_zeros", lambda size, dtype, store: asked.append(store.folder) or no_room())
+    memory = create_memory("exact", SMALL, folder=tmp_path)
+    assert isinstance(memory, ExactMemory)
+    assert asked == [tmp_path]
+    assert "GB beside the store" in memory.why_no_first_pass
 
 
 @needs_kernel

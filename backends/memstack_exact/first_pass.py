@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack import MemoryShape
+from memstack import BackendUnavailableError, MemoryShape
+from memstack.tables import StoreOptions, new_zeros
 from memstack_exact.kernel import Store, kernel
 
 TILE, WORD = 16, 4
 """Keys whose sums fill a register, and dimensions that one instruction multiplies and adds."""
-UNROUNDED = 128
-"""The code of zero."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -28,12 +27,18 @@ class FirstPass:
     A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common.
     """
 
-    def __init__(self, shape: MemoryShape) -> None:
-        """Raises BackendUnavailableError where the loop cannot run."""
+    def __init__(self, shape: MemoryShape, store: StoreOptions | None = None) -> None:
+        """Keep the codes where ``store`` keeps the keys. Raises BackendUnavailableError where the loop cannot run."""
         self._kernel, self._shape = kernel(), shape
         memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
         groups = -(-shape.key_dim // WORD)
-        self.codes = torch.full((memories, tiles, groups, TILE, WORD), UNROUNDED, dtype=torch.uint8)
+        try:
+            self.codes = new_zeros((memories, tiles, groups, TILE, WORD), torch.uint8, store or StoreOptions())
+        except (RuntimeError, OSError) as error:
+            gigabytes = memories * tiles * groups * TILE * WORD / 1e9
+            raise BackendUnavailableError(
+                f"first_pass = 'int8' needs {gigabytes:,.1f} GB beside the store, more than there is: set it to 'none'"
+            ) from error
         self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16)
         self._bounds = torch.zeros(memories, tiles, 4)
         """The longest residual and key of a tile, those written in this round of the ring and those before."""

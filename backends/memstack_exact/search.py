@@ -75,7 +75,7 @@ def _first_pass(shape: MemoryShape, options: ExactMemory.Options) -> tuple["Firs
                 raise BackendUnavailableError("first_pass = 'bfloat16' is for a store on a GPU: on a CPU it is 'int8'")
             from memstack_exact.first_pass import FirstPass  # compiles
 
-            return FirstPass(shape), ""
+            return FirstPass(shape, options), ""
         from memstack_exact.gpu import GpuFirstPass
 
         precision: Literal["int8", "bfloat16"] = "bfloat16" if name == "bfloat16" else "int8"
