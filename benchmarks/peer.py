@@ -117,6 +117,8 @@ def install(folder: Path) -> Path:
     wanted = "\n".join([PEER, *needs])
     if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
         return python
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
+        raise typer.BadParameter(f"{folder} holds something that is no Python environment: name an empty folder")
     venv.create(folder, clear=True, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), *needs], check=True)

@@ -32,6 +32,11 @@ def search(memory: Memory, queries: Float[Tensor, "rows query_heads q key_dim"],
     return SearchResult(scores, positions, _Numbered(number, scores, queries, memory.shape.value_dim))
 
 
+def _writes(tensor: Tensor) -> int:
+    """How often a tensor was written to; compiled code, which writes to no input of ours, has no such count."""
+    return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
+
+
 def save_searches() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """A ``context_fn`` for torch.utils.checkpoint: recompute all but the searches, which cost most and keep least."""
     return create_selective_checkpoint_contexts([torch.ops.memstack.search.default])
@@ -42,6 +47,7 @@ class _Numbered(Entries):
 
     def __init__(self, number: Tensor, scores: Tensor, queries: Tensor, value_dim: int) -> None:
         self._number, self._scores, self._queries, self._value_dim = number, scores, queries, value_dim
+        self._asked = _writes(queries)
 
     def keys(self) -> Tensor:
         return _entries(self._number).keys()
@@ -50,7 +56,8 @@ class _Numbered(Entries):
         return _entries(self._number).values()
 
     def dot(self, queries: Tensor) -> Tensor:
-        if queries is self._queries and at_least_float32(queries) == self._scores.dtype:
+        unchanged = queries is self._queries and _writes(queries) == self._asked
+        if unchanged and at_least_float32(queries) == self._scores.dtype:
             return _scored(self._number, queries, self._scores)
         return _dot(self._number, queries, self._scores.shape[-1], True)
 
@@ -120,6 +127,7 @@ def _(answer: Tensor, weights: Tensor, dim: int, keys: bool) -> Tensor:
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     answer, operand, *_, ctx.keys = inputs
     ctx.save_for_backward(answer)
+    ctx.kept = answer  # what is saved may be a copy, which keeps no answer
     ctx.width, ctx.dtype = operand.shape[-1], operand.dtype
 
 

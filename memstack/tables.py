@@ -3,7 +3,9 @@
 import mmap
 import os
 import shutil
-from errno import ENOSPC
+from collections.abc import Generator
+from contextlib import contextmanager
+from errno import EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -82,15 +84,26 @@ def new_zeros(size: tuple[int, ...], dtype: torch.dtype, options: StoreOptions) 
     return torch.frombuffer(_file(prod(size) * dtype.itemsize, options.folder), dtype=dtype).view(size)
 
 
+@contextmanager
+def _where_supported() -> Generator[None]:
+    """Go on where an operating or file system does not know a call; its other errors are raised."""
+    try:
+        yield
+    except AttributeError:
+        pass
+    except OSError as error:
+        if error.errno not in (EINVAL, ENOSYS, EOPNOTSUPP):
+            raise
+
+
 def _file(size: int, folder: Path) -> mmap.mmap:
     """A file of zeros, mapped. The map holds the last reference to it: with the tensor on it, the file goes."""
     with TemporaryFile(dir=folder) as file:
         free = shutil.disk_usage(folder).free
         if size > free:
             raise OSError(ENOSPC, f"{free / 1e9:,.1f} GB are free")
-        if hasattr(os, "posix_fallocate"):
-            # Reserved, not only declared: a disk that is full at a later write would end the process.
+        file.truncate(size)
+        # Reserved, not only declared, where that can be: a disk that is full at a later write would end the process.
+        with _where_supported():
             os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
         return mmap.mmap(file.fileno(), size)

@@ -255,6 +255,18 @@ def test_a_query_that_is_nan_harms_no_other() -> None:
     assert torch.equal(after.positions[:, :, others], before.positions[:, :, others])
 
 
+def test_what_a_row_has_forgotten_hides_nothing() -> None:
+    """A slot's old key may be so long that its score exceeds any that stands for a missing one."""
+    shape = MemoryShape(rows=2, heads=1, key_dim=16, value_dim=2, capacity=4096)
+    memory = make(shape, recall_target=0.9)
+    memory.add(unit_keys(2 * 4096, 0).view(2, 1, 4096, -1)[..., :16] * 1e38, torch.zeros(2, 1, 4096, 2))
+    memory.reset(torch.tensor([True, False]))
+    memory.add(torch.randn(2, 1, 256, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(2, 1, 256, 2))
+    queries = torch.randn(2, 1, 256, 16, generator=torch.Generator().manual_seed(2))
+    assert memory.plan(256, 8) is not None
+    assert bool(memory.search(queries, 8).mask[0].all())
+
+
 def test_no_more_scores_are_held_than_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     number = buckets._numbered

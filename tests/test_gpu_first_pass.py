@@ -224,3 +224,13 @@ def test_where_it_cannot_run_that_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     with pytest.raises(BackendUnavailableError, match="needs triton: pip install"):
         gpu.GpuFirstPass(shape, CPU)
+
+
+@pytest.mark.parametrize("memory_class", [Passed, PassedInHalf])
+@pytest.mark.parametrize("query", [torch.nan, torch.inf, 1e20])
+def test_an_empty_row_finds_nothing_whatever_is_asked(memory_class: type[Passed], query: float) -> None:
+    memory = memory_class(MemoryShape(rows=2, heads=1, key_dim=16, value_dim=2, capacity=40), IndexedMemory.Options())
+    memory.add(random(2, 1, 8, 16), random(2, 1, 8, 2))
+    memory.reset(torch.tensor([False, True]))
+    found = memory.search(torch.full((2, 1, 3, 16), query), 4)
+    assert not bool(found.mask[1].any())

@@ -113,6 +113,26 @@ def test_an_answer_is_kept_no_longer_than_it_is_used() -> None:
     assert len(graph._ANSWERS) == before
 
 
+def test_scores_are_those_of_the_queries_as_they_are() -> None:
+    """Also when they were changed in place since the search, which is no other tensor."""
+    memory = filled(MEMORIES["exact"])
+    queries = numbers(2, 2, 5, 32)
+    found = search(memory, queries, K)
+    queries.mul_(2)
+    torch.testing.assert_close(found.dot(queries), memory.search(queries, K).dot(queries))
+
+
+def test_an_answer_outlives_its_number_where_backward_keeps_copies() -> None:
+    memory = filled(MEMORIES["exact"])
+    queries = numbers(2, 2, 5, 32).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda kept: kept):
+        found = search(memory, queries, K)
+        mixed = found.mix(found.dot(queries).softmax(-1)).sum()
+    del found
+    mixed.backward()
+    assert bool(queries.grad.abs().sum() > 0)
+
+
 def test_a_copy_is_another_memory() -> None:
     memory = filled(MEMORIES["exact"])
     twin = copy.deepcopy(memory)

@@ -31,7 +31,7 @@ def tensors(thing: object) -> Iterator[Tensor]:
 
 
 def filled(n: int = 700, **options: Any) -> IndexedMemory:
-    memory, data = memstack.create_memory("exact", SHAPE, **options), Data(SHAPE)
+    memory, data = memstack.create_memory("exact", SHAPE, **({"first_pass": "none"} | options)), Data(SHAPE)
     assert isinstance(memory, IndexedMemory)
     memory.add(data.keys(n), data.values(n))
     return memory

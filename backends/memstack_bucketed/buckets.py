@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memstack import Quantised
@@ -62,7 +62,12 @@ def _best_of_buckets(
         slots = dealing.slots(tiles)
         # Keys are dealt, at the price of a few queries: dealing scores would cost as much for every query.
         dealt = keys.index_select(1, slots.clamp(max=keys.shape[1] - 1)).to(torch.float32).mT
-        penalty = _penalty(slots, live) if tiles.stop * dealing.buckets > int(live.min()) else None
+        penalty = None
+        if tiles.stop * dealing.buckets > int(live.min()):
+            dead = slots >= live.to(slots.device)[:, None]
+            # What a slot held before a reset may be of any length: its scores are made 0 before they are put last.
+            dealt = dealt.masked_fill(dead[:, None], 0)
+            penalty = _penalty(dead)
         for place, asked in enumerate(queries):
             scores = torch.bmm(asked, dealt)
             if penalty is not None:
@@ -72,9 +77,9 @@ def _best_of_buckets(
     return torch.cat([torch.cat(runs, -1) for runs in best], 1)
 
 
-def _penalty(slots: Int[Tensor, " n"], live: Int[Tensor, " memories"]) -> Float[Tensor, "memories 1 n"]:
+def _penalty(dead: Bool[Tensor, "memories n"]) -> Float[Tensor, "memories 1 n"]:
     """What, added to scores, puts slots not live below all others: masked_fill_ costs more than the product."""
-    return torch.where(slots < live.to(slots.device)[:, None], 0.0, LEAST)[:, None]
+    return torch.where(dead, LEAST, 0.0)[:, None]
 
 
 def _numbered(scores: Float[Tensor, "memories q tiles buckets"], tiles: range, bits: int) -> Tensor:

@@ -29,7 +29,8 @@ class FirstPass:
 
     def __init__(self, shape: MemoryShape, store: StoreOptions | None = None) -> None:
         """Keep the codes where ``store`` keeps the keys. Raises BackendUnavailableError where the loop cannot run."""
-        self._kernel, self._shape = kernel(), shape
+        kernel()  # or say why not; not kept, for a loaded library cannot be copied
+        self._shape = shape
         memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
         groups = -(-shape.key_dim // WORD)
         try:
@@ -55,7 +56,7 @@ class FirstPass:
         rows, slots, keys = rows.contiguous(), slots.contiguous(), keys.contiguous()
         some, n = slots.shape
         store = ctypes.byref(self._store(keys.dtype))
-        self._kernel.write_keys(store, *_at(rows, slots, keys), some, n, torch.get_num_threads())
+        kernel().write_keys(store, *_at(rows, slots, keys), some, n, torch.get_num_threads())
 
     def search(
         self,
@@ -72,11 +73,11 @@ class FirstPass:
         rows, heads, asked, _ = queries.shape
         queries, store = queries.contiguous(), ctypes.byref(self._store(keys.dtype))
         longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
-        threads = self._kernel.threads_worth(store, rows * heads, asked, longest, threads)
-        parts = self._kernel.parts(rows * heads, asked, threads)
+        threads = kernel().threads_worth(store, rows * heads, asked, longest, threads)
+        parts = kernel().parts(rows * heads, asked, threads)
         slots = torch.empty(rows, heads, asked, parts * k, dtype=torch.int64)
         at = _at(keys, written, queries)
-        finite = self._kernel.search(store, *at, rows, asked, k, parts, threads, slots.data_ptr())
+        finite = kernel().search(store, *at, rows, asked, k, parts, threads, slots.data_ptr())
         return slots if finite else None
 
     def _store(self, dtype: torch.dtype) -> Store:

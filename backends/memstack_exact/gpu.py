@@ -83,13 +83,15 @@ class GpuFirstPass:
             raise BackendUnavailableError(f"the first pass on a GPU {reason}; first_pass = 'none' needs nothing")
         self._heads, self._in_8_bits = shape.heads, precision == "int8"
         size = shape.rows, shape.heads, shape.capacity
-        self._residual, self._norm = (torch.zeros(size, device=device) for _ in range(2))
-        # One scale where none is needed: the kernels get an address.
-        self._scale = torch.ones(size if self._in_8_bits else (1, 1, 1), device=device)
-        self._codes = None
-        if self._in_8_bits or dtype != torch.bfloat16:
-            kept = torch.int8 if self._in_8_bits else torch.bfloat16
-            self._codes = torch.zeros(*size, shape.key_dim, dtype=kept, device=device)
+        # What is made under inference_mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            self._residual, self._norm = (torch.zeros(size, device=device) for _ in range(2))
+            # One scale where none is needed: the kernels get an address.
+            self._scale = torch.ones(size if self._in_8_bits else (1, 1, 1), device=device)
+            self._codes = None
+            if self._in_8_bits or dtype != torch.bfloat16:
+                kept = torch.int8 if self._in_8_bits else torch.bfloat16
+                self._codes = torch.zeros(*size, shape.key_dim, dtype=kept, device=device)
 
     def write(
         self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
@@ -163,5 +165,7 @@ def _search_in_full(keys: Tensor, lengths: Tensor, queries: Tensor, failed: Tens
     for row, head in failed.any(-1).nonzero().tolist():
         which = failed[row, head]
         k = min(found.shape[-1], int(lengths[row]))
+        if k == 0:
+            continue  # a query that is not finite, of an empty row
         one = keys[row, head][None, None], lengths[row, None], queries[row, head, which][None, None]
         found[row, head, which, :k] = nearest_slots(*one, k)[0, 0]

@@ -28,19 +28,41 @@ class Store(ctypes.Structure):
     )
 
 
-@functools.cache
 def kernel() -> ctypes.CDLL:
-    """Load the loop, or say why it cannot run here: BackendUnavailableError."""
+    """Return the loop, or say why it cannot run here: BackendUnavailableError, with a cause if that can be mended."""
+    found = outcome()
+    if isinstance(found, ctypes.CDLL):
+        return found
+    raise BackendUnavailableError(str(found)) from found.__cause__
+
+
+@functools.cache
+def outcome() -> ctypes.CDLL | BackendUnavailableError:
+    """The loop, compiled and loaded, or why not; found out once a process."""
     version = hashlib.sha256(" ".join((platform.system(), platform.machine(), *FLAGS)).encode())
     for source in SOURCES:
         version.update(source.read_bytes())
     try:
-        library = _loaded(cached(f"first-pass-{version.hexdigest()}", _compiled))
-    except (OSError, CacheError) as error:
-        raise BackendUnavailableError(
+        return _declared(_loaded(_kept(f"first-pass-{version.hexdigest()}")))
+    except BackendUnavailableError as error:
+        return error
+    except OSError as error:
+        failed = BackendUnavailableError(
             f"first_pass = 'int8' is compiled at its first use, which failed ({str(error).splitlines()[0]}); "
             "first_pass = 'none' needs no compiler"
-        ) from error
+        )
+        failed.__cause__ = error
+        return failed
+
+
+def _kept(name: str) -> bytes:
+    try:
+        return cached(name, _compiled)
+    except CacheError:
+        return _compiled()  # a few seconds, every time
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     if not library.available():
         raise BackendUnavailableError(
             "first_pass = 'int8' needs a processor with AVX-512 VNNI, which this one is not; set it to 'none'"

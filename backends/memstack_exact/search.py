@@ -1,5 +1,7 @@
 """Exact nearest neighbours by matrix product: the default and the reference."""
 
+import logging
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -26,8 +28,8 @@ class ExactMemory(IndexedMemory):
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
         On a CPU it needs AVX-512 VNNI, is compiled in seconds at its first use on a machine, and keeps a copy of the
         keys in a byte per dimension and 3 bytes more per entry; ``auto`` takes it where it runs. On a GPU (pip install
-        'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, with 12 or 8 bytes more per entry; they have not
-        been timed on one yet, so ``auto`` is ``none`` there."""
+        'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, which keep a copy of the keys so rounded and 12
+        or 8 bytes more per entry; they have not been timed on one yet, so ``auto`` is ``none`` there."""
 
         @model_validator(mode="after")
         def _in_full(self) -> "ExactMemory.Options":
@@ -83,4 +85,11 @@ def _first_pass(shape: MemoryShape, options: ExactMemory.Options) -> tuple["Firs
     except BackendUnavailableError as error:
         if name != "auto":
             raise
+        if error.__cause__ is not None:  # what processor this is nobody can mend
+            _say_once(str(error))
         return None, str(error)
+
+
+@cache
+def _say_once(reason: str) -> None:
+    logging.getLogger(__name__).warning("exact search does without its 8-bit first pass: %s", reason)

@@ -5,6 +5,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 
 #include <atomic>
+#include <system_error>
 #include <thread>
 
 #include "search.h"
@@ -36,7 +37,11 @@ void share(int64_t items, int64_t threads, const Work& work) {
     for (int64_t item; (item = next++) < items;) work(item);
   };
   std::vector<std::thread> others;
-  for (int64_t i = 1; i < std::min(items, threads); ++i) others.emplace_back(some);
+  try {
+    for (int64_t i = 1; i < std::min(items, threads); ++i) others.emplace_back(some);
+  } catch (const std::system_error&) {
+    // No more threads are to be had: those that there are do the work.
+  }
   some();
   for (auto& other : others) other.join();
 }

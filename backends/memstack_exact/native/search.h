@@ -170,10 +170,12 @@ MEMSTACK_TARGET __attribute__((noinline)) void note(
     Query& query, const Keys& keys, int64_t tile, __m512 score, unsigned may, size_t k) {
   alignas(64) float scores[kTile];
   _mm512_store_ps(scores, score);
-  const float slack = query.slack_for(keys.bounds[tile].either());
+  const float bound = query.slack_for(keys.bounds[tile].either());
   for (; may; may &= may - 1) {
     const int lane = __builtin_ctz(may);
     const float own = scores[lane] * query.scale;
+    // A rounded score that overflows says nothing of the true one.
+    const float slack = std::isfinite(own) ? bound : kInfinity;
     const int64_t slot = tile * kTile + lane;
     if (!(own + slack < query.threshold)) query.found.push_back({own, slack, static_cast<int32_t>(slot)});
   }
@@ -228,7 +230,7 @@ MEMSTACK_TARGET inline void look_ahead(Query& query, const float* scores, int64_
     _mm512_store_ps(best + b * kTile, largest);
   }
   std::nth_element(best, best + (k - 1), best + buckets * kTile, std::greater<float>());
-  const float bound = best[k - 1] * query.scale - query.slack;
+  const float bound = std::min(best[k - 1], std::numeric_limits<float>::max()) * query.scale - query.slack;
   if (bound > query.threshold) query.threshold = bound;
   query.set_bar();
 }
