@@ -23,10 +23,10 @@ SEGMENT = 256
 """What the shipped checkpoint reads, and asks, at once: so many keys more are recorded, for they are still to come when
 a memory is asked the queries beside them."""
 
-FILLED = {"exact": 1 << 22, "bucketed": 1 << 22, "jax": 1 << 22, "faiss-ivf": 1 << 20, "hnsw": 1 << 17}
+FILLED = {"exact": 1 << 22, "bucketed": 1 << 20, "jax": 1 << 20, "faiss-ivf": 1 << 20, "hnsw": 1 << 17}
 FILLED_BY_OTHERS = 1 << 18
-"""Keys, of all memories together, that a benchmark may give a backend: what it takes in within some twenty seconds on
-two cores. MEMSTACK_BENCH_SCALE multiplies them on a machine, or for an evening, that has more."""
+"""Keys, of all memories together, that a benchmark may give a backend: what it takes in, and a step searches, within
+some twenty seconds on two cores. MEMSTACK_BENCH_SCALE multiplies them, on a machine or for an evening that has more."""
 SCALE = float(os.environ.get("MEMSTACK_BENCH_SCALE", "1"))
 DEVICE = os.environ.get("MEMSTACK_BENCH_DEVICE", "cpu")
 """Where memories lie whose backend can search there."""
