@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 from unittest.mock import patch
 
@@ -20,8 +19,7 @@ import typer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memstack import MemoryShape, bags
-from memstack.measure import timed
+from memstack import MemoryShape, bags, measure
 from memstack.nearest import nearest_slots
 
 DATASHEET = {"H100 PCIe": 756, "H100": 989, "H200": 989, "GH200": 989, "B200": 2250, "A100": 312, "L40S": 362}
@@ -89,9 +87,7 @@ class Figures:
 
 def milliseconds(sizes: Sizes, call: Callable[[], object]) -> float:
     """The median of several calls, the first two of which choose and compile kernels and do not count."""
-    for _ in range(2):
-        call()
-    return 1e3 * median(timed(call, sizes.device)[1] for _ in range(sizes.repeats))
+    return measure.time_call(call, repeats=sizes.repeats, warm_up=2, device=sizes.device).median_ms
 
 
 def unit(*size: int, device: str) -> Tensor:

@@ -3,8 +3,6 @@
 import mmap
 import os
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from errno import EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP
 from math import prod
 from pathlib import Path
@@ -84,18 +82,6 @@ def new_zeros(size: tuple[int, ...], dtype: torch.dtype, options: StoreOptions) 
     return torch.frombuffer(_file(prod(size) * dtype.itemsize, options.folder), dtype=dtype).view(size)
 
 
-@contextmanager
-def _where_supported() -> Generator[None]:
-    """Go on where an operating or file system does not know a call; its other errors are raised."""
-    try:
-        yield
-    except AttributeError:
-        pass
-    except OSError as error:
-        if error.errno not in (EINVAL, ENOSYS, EOPNOTSUPP):
-            raise
-
-
 def _file(size: int, folder: Path) -> mmap.mmap:
     """A file of zeros, mapped. The map holds the last reference to it: with the tensor on it, the file goes."""
     with TemporaryFile(dir=folder) as file:
@@ -103,7 +89,16 @@ def _file(size: int, folder: Path) -> mmap.mmap:
         if size > free:
             raise OSError(ENOSPC, f"{free / 1e9:,.1f} GB are free")
         file.truncate(size)
-        # Reserved, not only declared, where that can be: a disk that is full at a later write would end the process.
-        with _where_supported():
-            os.posix_fallocate(file.fileno(), 0, size)
+        _reserve(file.fileno(), size)
         return mmap.mmap(file.fileno(), size)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take the room now, where the system knows how: a disk that is full at a later write would end the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (EINVAL, ENOSYS, EOPNOTSUPP):
+            raise

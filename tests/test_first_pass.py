@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
 from memstack_exact import first_pass, kernel
 from memstack_exact.search import ExactMemory
 from torch import Tensor
@@ -29,29 +30,6 @@ def unavailable() -> str:
 
 WHY_NOT = unavailable()
 needs_kernel = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "the kernel runs here")
-MEMORIES, DIM = 2, 24
-
-
-def random(*size: int) -> Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(0))
-
-
-def unit(n: int) -> Tensor:
-    return normalize(random(MEMORIES, n, DIM), dim=-1)
-
-
-def repeating(n: int) -> Tensor:
-    return unit(7)[:, torch.arange(n) % 7]
-
-
-def nearly_equal(n: int) -> Tensor:
-    """Scores that differ by less than a code does."""
-    return unit(1) + 1e-4 * random(MEMORIES, n, DIM)
-
-
-def of_all_lengths(n: int) -> Tensor:
-    """From 1e-20 to 1e15, side by side."""
-    return unit(n) * torch.logspace(-20, 15, n)[torch.randperm(n, generator=torch.Generator().manual_seed(1)), None]
 
 
 def one_coordinate(n: int) -> Tensor:
@@ -59,10 +37,6 @@ def one_coordinate(n: int) -> Tensor:
     keys = random(MEMORIES, n, DIM)
     keys[..., 0] = 1000
     return keys
-
-
-def zeros(n: int) -> Tensor:
-    return torch.cat([torch.zeros(MEMORIES, n - 3, DIM), random(MEMORIES, 3, DIM)], 1)
 
 
 def descending(n: int) -> Tensor:

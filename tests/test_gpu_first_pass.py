@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
 from memstack_exact import gpu
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
 
@@ -17,37 +17,14 @@ if find_spec("triton") is None:
 # numpy, which the interpreter computes with, warns of what a GPU does silently and the first pass then looks at again.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 
-MEMORIES, DIM, ASKED = 2, 24, 4
+ASKED = 4
 CPU = torch.device("cpu")
 PRECISIONS = ("bfloat16", "int8")
-
-
-def random(*size: int) -> Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(0))
-
-
-def unit(n: int, dim: int = DIM) -> Tensor:
-    return normalize(random(MEMORIES, n, dim), dim=-1)
-
-
-def repeating(n: int) -> Tensor:
-    """Text over and over: most keys tie, more than there is room for."""
-    return unit(7)[:, torch.arange(n) % 7]
 
 
 def in_pairs(n: int) -> Tensor:
     """Every key twice, in one bucket when there are enough of them."""
     return unit(-(-n // 2)).repeat(1, 2, 1)[:, :n]
-
-
-def nearly_equal(n: int) -> Tensor:
-    """Scores that differ by less than either rounding shows."""
-    return unit(1) + 1e-4 * random(MEMORIES, n, DIM)
-
-
-def of_all_lengths(n: int) -> Tensor:
-    """From 1e-20 to 1e15, side by side."""
-    return unit(n) * torch.logspace(-20, 15, n)[torch.randperm(n, generator=torch.Generator().manual_seed(1)), None]
 
 
 def tiny(n: int) -> Tensor:
@@ -58,10 +35,6 @@ def tiny(n: int) -> Tensor:
 def huge(n: int) -> Tensor:
     """Squares are infinite in float32."""
     return 1e25 * unit(n)
-
-
-def zeros(n: int) -> Tensor:
-    return torch.cat([torch.zeros(MEMORIES, n - 3, DIM), random(MEMORIES, 3, DIM)], 1)
 
 
 def negative(n: int) -> Tensor:
