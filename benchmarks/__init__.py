@@ -1,1 +1,1 @@
-"""memstack's benchmarks, for asv; see README.md. (asv wants a package.)"""
+"""memstack's benchmarks: the asv suite, and the goals that scripts measure; see README.md."""

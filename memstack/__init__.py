@@ -1,8 +1,7 @@
 """memstack: long-term kNN memory for transformers, with interchangeable search backends."""
 
-from memstack.backend import BackendOptions, BackendSpec, CommandSpec
-from memstack.entries import Entries, FetchedEntries
-from memstack.errors import (
+from memstack.contract.entries import Entries, FetchedEntries
+from memstack.contract.errors import (
     BackendUnavailableError,
     ConfigError,
     DuplicateBackendError,
@@ -15,14 +14,17 @@ from memstack.errors import (
     StateError,
     UnknownBackendError,
 )
-from memstack.finite import inspect_keys
-from memstack.graph import save_searches, search
-from memstack.hookspecs import hookimpl
-from memstack.indexed import IndexedMemory
-from memstack.memory import MISSING_SCORE, Memory, MemoryShape, SearchResult
-from memstack.quantised import Quantised
-from memstack.registry import backends, create_memory
-from memstack.tiered import SearchIndex, TieredMemory
+from memstack.contract.memory import Memory
+from memstack.contract.ops import save_searches, search
+from memstack.contract.result import MISSING_SCORE, SearchResult
+from memstack.contract.shape import MemoryShape
+from memstack.plugins.hookspecs import hookimpl
+from memstack.plugins.registry import backends, create_memory
+from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec
+from memstack.store.finite import inspect_keys
+from memstack.store.indexed import IndexedMemory
+from memstack.store.int8 import Quantised
+from memstack.store.per_head import SearchIndex, TieredMemory
 
 __all__ = [
     "MISSING_SCORE",

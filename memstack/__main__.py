@@ -1,5 +1,5 @@
 """``python -m memstack`` is ``memstack``."""
 
-from memstack.cli import main
+from memstack.cli.main import main
 
 main()

@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memstack import Quantised
-from memstack_bucketed.dealing import Dealing, deal
+from memstack_bucketed.assignment import Dealing, deal
 from memstack_bucketed.plan import Plan
-from memstack_bucketed.runs import LEAST, largest, merged
+from memstack_bucketed.sorted_runs import LEAST, largest, merged
 
 KEYS_AT_ONCE = 4096
 """How many keys of one memory a block of many queries' scores has: 1 MB of them at width 64."""

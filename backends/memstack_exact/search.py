@@ -11,8 +11,8 @@ from torch import Tensor
 from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
 
 if TYPE_CHECKING:
-    from memstack_exact.first_pass import FirstPass
-    from memstack_exact.gpu import GpuFirstPass
+    from memstack_exact.cpu.first_pass import FirstPass
+    from memstack_exact.gpu.first_pass import GpuFirstPass
 
 
 class ExactMemory(IndexedMemory):
@@ -75,10 +75,10 @@ def _first_pass(shape: MemoryShape, options: ExactMemory.Options) -> tuple["Firs
         if device.type == "cpu":
             if name == "bfloat16":
                 raise BackendUnavailableError("first_pass = 'bfloat16' is for a store on a GPU: on a CPU it is 'int8'")
-            from memstack_exact.first_pass import FirstPass  # compiles
+            from memstack_exact.cpu.first_pass import FirstPass  # compiles
 
             return FirstPass(shape, options), ""
-        from memstack_exact.gpu import GpuFirstPass
+        from memstack_exact.gpu.first_pass import GpuFirstPass
 
         precision: Literal["int8", "bfloat16"] = "bfloat16" if name == "bfloat16" else "int8"
         return GpuFirstPass(shape, device, precision, getattr(torch, options.dtype)), ""

@@ -1,8 +1,9 @@
 """What a memory costs and finds, measured: key sets, true neighbours, timing, and all of it for one memory."""
 
-from memstack.measure.floors import FLOORS, RandomEntries, Recent
+from memstack.contract.ground_truth import true_neighbours
+from memstack.measure.baselines import FLOORS, RandomEntries, Recent
+from memstack.measure.hardware import describe_machine
 from memstack.measure.keysets import KEY_SETS, KeyStream
-from memstack.measure.machine import describe_machine
 from memstack.measure.measurement import (
     ATTENTION_SCALE,
     CHUNK,
@@ -14,7 +15,6 @@ from memstack.measure.measurement import (
 from memstack.measure.recorded import Recorded, Recording
 from memstack.measure.sweep import Point, Workload, described, front, installed, settings_of
 from memstack.measure.timing import Timing, device_of, time_call, timed
-from memstack.measure.truth import true_neighbours
 
 __all__ = [
     "ATTENTION_SCALE",

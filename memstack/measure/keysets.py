@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memstack.memory import MemoryShape
+from memstack.contract.shape import MemoryShape
 
 BLOCK = 256  # keys made at once, and how many of the newest ones queries resemble: half an attention segment
 CLUSTERS = 64

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from memstack.errors import MemstackError
+from memstack.contract.errors import MemstackError
+from memstack.contract.ground_truth import true_neighbours
+from memstack.contract.memory import Memory
+from memstack.contract.metrics import attention_mass_recall_by_score, recall_by_score
+from memstack.contract.shape import MemoryShape
 from memstack.measure.keysets import KEY_SETS, KeyStream
 from memstack.measure.timing import Timing, device_of, time_call, timed
-from memstack.measure.truth import true_neighbours
-from memstack.memory import Memory, MemoryShape
-from memstack.metrics import attention_mass_recall_by_score, recall_by_score
 
 CHUNK = 256  # entries per add
 NEIGHBOURS = 32

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memstack.errors import ShapeError
+from memstack.contract.errors import ShapeError
+from memstack.contract.shape import MemoryShape
 from memstack.measure.keysets import BLOCK, KeyStream
-from memstack.memory import MemoryShape
 
 GOLDEN = 0.618  # of the recording, from one seed's start to the next: no two of the first few are near
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from memstack.contract.memory import Memory
+from memstack.contract.shape import MemoryShape
 from memstack.measure.keysets import KeyStream
 from memstack.measure.measurement import CHUNK, NEIGHBOURS
 from memstack.measure.timing import Timing, device_of, timed
-from memstack.memory import Memory, MemoryShape
 
 # Every 25th length of the tokenised train documents of the Python standard library, from a short module to a long one.
 DOCUMENT_LENGTHS = (

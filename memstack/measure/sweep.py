@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from memstack.backend import BackendSpec
-from memstack.config import MemoryConfig
-from memstack.errors import MemstackError
+from memstack.contract.errors import MemstackError
+from memstack.contract.shape import MemoryShape
 from memstack.measure.measurement import Measurement, measure_memory
 from memstack.measure.recorded import Recorded, Recording
-from memstack.memory import MemoryShape
-from memstack.registry import registry
+from memstack.plugins.config import MemoryConfig
+from memstack.plugins.registry import registry
+from memstack.plugins.specs import BackendSpec
 
 
 @dataclass(frozen=True, kw_only=True)

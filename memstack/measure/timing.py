@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 
-from memstack.memory import Memory
+from memstack.contract.memory import Memory
+from memstack.wrappers.timing import wait_for
 
 T = TypeVar("T")
 
@@ -60,10 +61,3 @@ def timed(call: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T,
 def device_of(memory: Memory) -> torch.device:
     """The device on which a memory works and a model would ask it; the CPU for one that does not say."""
     return torch.device(getattr(memory, "device", "cpu"))
-
-
-def wait_for(device: torch.device | str) -> None:
-    """Return once a device has done the work it was given."""
-    # A CPU's results are there when the call returns; an accelerator's are only on their way.
-    if torch.device(device).type != "cpu":
-        torch.accelerator.synchronize(device)

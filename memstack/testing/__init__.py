@@ -1,7 +1,7 @@
 """The conformance kit: what every memory backend promises, tested with or without pytest."""
 
-from memstack.testing.check import PromiseResult, Report, check_memory, promises
 from memstack.testing.contract import MemoryContract
 from memstack.testing.oracle import Oracle
+from memstack.testing.runner import PromiseResult, Report, check_memory, promises
 
 __all__ = ["MemoryContract", "Oracle", "PromiseResult", "Report", "check_memory", "promises"]

@@ -2,8 +2,8 @@
 
 import torch
 
-from memstack.testing.checks import ensure, ensure_close, ensure_same_answer, ensure_same_state
-from memstack.testing.subject import CHUNK, SHAPE, Subject
+from memstack.testing.assertions import ensure, ensure_close, ensure_same_answer, ensure_same_state
+from memstack.testing.harness import CHUNK, SHAPE, Subject
 
 HEADS, CAPACITY = SHAPE.heads, SHAPE.capacity
 

@@ -26,6 +26,6 @@ class MemoryContract(RecallContract, StateContract, InputContract, GradientContr
         """Any sequence of add, search, reset, save and load gives what plain lists give (hypothesis)."""
         if importlib.util.find_spec("hypothesis") is None:
             raise SkipTest("pip install 'memstack[testing]'")
-        from memstack.testing.machine import run_machine  # only this promise needs hypothesis
+        from memstack.testing.stateful import run_machine  # only this promise needs hypothesis
 
         run_machine(self.trial)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from memstack.errors import StaleResultError
-from memstack.memory import MISSING_SCORE, SearchResult
-from memstack.testing.checks import ensure, ensure_close, ensure_raises
-from memstack.testing.subject import CHUNK, SHAPE, Subject, Trial
+from memstack.contract.errors import StaleResultError
+from memstack.contract.result import MISSING_SCORE, SearchResult
+from memstack.testing.assertions import ensure, ensure_close, ensure_raises
+from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
 
 CHANGES: dict[str, Callable[[Trial], None]] = {
     "add": lambda trial: trial.add(2),

@@ -7,10 +7,11 @@ from unittest import SkipTest
 import torch
 from torch import Tensor
 
-from memstack.errors import NonFiniteError, ShapeError
-from memstack.memory import MISSING_SCORE, Memory
-from memstack.testing.checks import ensure, ensure_close, ensure_raises, ensure_same_answer, ensure_same_state
-from memstack.testing.subject import CHUNK, SHAPE, Subject, Trial
+from memstack.contract.errors import NonFiniteError, ShapeError
+from memstack.contract.memory import Memory
+from memstack.contract.result import MISSING_SCORE
+from memstack.testing.assertions import ensure, ensure_close, ensure_raises, ensure_same_answer, ensure_same_state
+from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
 
 MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no_grad": torch.no_grad,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memstack.memory import MemoryShape
+from memstack.contract.shape import MemoryShape
 
 
 class Entry(NamedTuple):

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memstack.memory import MemoryShape
-from memstack.testing.checks import ensure
-from memstack.testing.subject import Subject, Trial
+from memstack.contract.shape import MemoryShape
+from memstack.testing.assertions import ensure
+from memstack.testing.harness import Subject, Trial
 
 SHAPE = MemoryShape(rows=2, heads=2, key_dim=16, value_dim=2, capacity=256)
 CHUNK, CLUSTERS, NEIGHBOURS, QUERIES = 96, 12, 8, 12

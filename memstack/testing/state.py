@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from memstack.errors import StateError
-from memstack.testing.checks import ensure, ensure_raises, ensure_same_answer, ensure_same_state
-from memstack.testing.subject import CHUNK, SHAPE, Subject, Trial
+from memstack.contract.errors import StateError
+from memstack.testing.assertions import ensure, ensure_raises, ensure_same_answer, ensure_same_state
+from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
 
 State = dict[str, Tensor]
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from memstack.errors import NonFiniteError
-from memstack.memory import SearchResult
-from memstack.testing.checks import ensure, ensure_identical, ensure_raises, ensure_same_answer, ensure_same_state
-from memstack.testing.subject import CHUNK, SHAPE, Subject, Trial
+from memstack.contract.errors import NonFiniteError
+from memstack.contract.result import SearchResult
+from memstack.testing.assertions import ensure, ensure_identical, ensure_raises, ensure_same_answer, ensure_same_state
+from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
 
 HEADS, CAPACITY = SHAPE.heads, SHAPE.capacity
 

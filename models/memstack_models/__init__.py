@@ -21,7 +21,7 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
     return [
         memstack.CommandSpec(
             name=name,
-            target=f"memstack_models.{'measuring' if name in measuring else 'commands'}:{name}_command",
+            target=f"memstack_models.cli.{'report_tune' if name in measuring else 'commands'}:{name}_command",
             summary=summary,
         )
         for name, summary in summaries.items()

@@ -1,0 +1,1 @@
+"""The first pass on a CPU: keys in eight bits, compiled from C++."""

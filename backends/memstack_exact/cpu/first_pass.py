@@ -1,0 +1,90 @@
+"""An 8-bit copy of the keys: one pass over it leaves few of them to be scored in full, and provably all that matter.
+
+A vector v is rounded to whole numbers c of a scale s of its own: v = s c + r. Of a query q and a key k, rounded alike,
+|q k - s_q s_k c_q c_k| <= |q| |r_k| + |r_q| |s_k c_k|: a key whose rounded score lies further than that below the k-th
+best true score found so far is not among the k best. The products are whole numbers; the loop over them, which never
+stores them, is in ``native/``.
+"""
+
+import ctypes
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memstack import BackendUnavailableError, MemoryShape
+from memstack.store.storage import StoreOptions, new_zeros
+from memstack_exact.cpu.library import Store, kernel
+
+TILE, WORD = 16, 4
+"""Keys whose sums fill a register, and dimensions that one instruction multiplies and adds."""
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class FirstPass:
+    """The codes of all memories' keys, by slot; rows x heads memories in order.
+
+    A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common.
+    """
+
+    def __init__(self, shape: MemoryShape, store: StoreOptions | None = None) -> None:
+        """Keep the codes where ``store`` keeps the keys. Raises BackendUnavailableError where the loop cannot run."""
+        kernel()  # or say why not; not kept, for a loaded library cannot be copied
+        self._shape = shape
+        memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
+        groups = -(-shape.key_dim // WORD)
+        try:
+            self.codes = new_zeros((memories, tiles, groups, TILE, WORD), torch.uint8, store or StoreOptions())
+        except (RuntimeError, OSError) as error:
+            gigabytes = memories * tiles * groups * TILE * WORD / 1e9
+            raise BackendUnavailableError(
+                f"first_pass = 'int8' needs {gigabytes:,.1f} GB beside the store, more than there is: set it to 'none'"
+            ) from error
+        self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16)
+        self._bounds = torch.zeros(memories, tiles, 4)
+        """The longest residual and key of a tile, those written in this round of the ring and those before."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it keeps, the codes included."""
+        return sum(each.nbytes for each in (self.codes, self._scale, self._bounds))
+
+    def write(
+        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+    ) -> None:
+        """Round keys and keep them at these slots of these rows, in all heads alike."""
+        rows, slots, keys = rows.contiguous(), slots.contiguous(), keys.contiguous()
+        some, n = slots.shape
+        store = ctypes.byref(self._store(keys.dtype))
+        kernel().write_keys(store, *_at(rows, slots, keys), some, n, torch.get_num_threads())
+
+    def search(
+        self,
+        keys: Float[Tensor, "rows heads capacity key_dim"],
+        written: Int[Tensor, " rows"],
+        queries: Float[Tensor, "rows heads q key_dim"],
+        k: int,
+    ) -> Int[Tensor, "rows heads q candidates"] | None:
+        """Return slots, in order, among which are those of the k best of each row's keys; -1 for none.
+
+        ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
+        since its last reset; queries are in float32. None if one of them is not finite, which bounds nothing.
+        """
+        rows, heads, asked, _ = queries.shape
+        queries, store = queries.contiguous(), ctypes.byref(self._store(keys.dtype))
+        longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
+        threads = kernel().threads_worth(store, rows * heads, asked, longest, threads)
+        parts = kernel().parts(rows * heads, asked, threads)
+        slots = torch.empty(rows, heads, asked, parts * k, dtype=torch.int64)
+        at = _at(keys, written, queries)
+        finite = kernel().search(store, *at, rows, asked, k, parts, threads, slots.data_ptr())
+        return slots if finite else None
+
+    def _store(self, dtype: torch.dtype) -> Store:
+        shape, (_, tiles, groups, *_) = self._shape, self.codes.shape
+        at = _at(self.codes, self._scale, self._bounds)
+        return Store(*at, tiles, groups, shape.heads, shape.capacity, shape.key_dim, DTYPES.index(dtype))
+
+
+def _at(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]

@@ -1,0 +1,1 @@
+"""The first pass on a GPU: Triton kernels."""

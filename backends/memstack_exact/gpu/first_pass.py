@@ -1,0 +1,171 @@
+"""The first pass on a GPU: all keys are scored in 8 or 16 bits, and in full those that may be among the best.
+
+Of a query q and a key k that are rounded to q' and k', |q k - q' k'| <= |q| |k - k'| + |q - q'| |k'|. With the largest
+|k - k'| and |k'| of a memory this bounds every score's error by one ``slack`` per query: if the k-th best rounded score
+is t, then whatever is among the true k best has a rounded score of at least t - 2 slack. ``kernels.py`` lists these.
+Where they are too many, as in text that repeats, the query is searched for by matrix product, so that the answer is
+always that of exact search. Whether there is such a query is the one thing that the host waits for.
+"""
+
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, Num
+from torch import Tensor
+
+from memstack import BackendUnavailableError, MemoryShape
+from memstack.store.exact import nearest_slots
+
+WIDEST = 256
+"""Dimensions of which tiles of queries and keys fit into a GPU's shared memory."""
+SUM_ERROR = 2.0**-22
+"""Rounding of a tensor core's sum, for each of its terms, relative to the vectors' lengths."""
+PACKING_ERROR = 2.0**-15
+"""What the number of a tile in a score's low bits changes, relative to the vectors' lengths."""
+VANISHING = 2e-18
+"""Length of a vector whose coordinates' squares are too small for float32; the square of it is below every product."""
+LARGEST = 1e37
+"""Scores that the kernels can tell from those of no key."""
+
+
+class Rounded(NamedTuple):
+    """Vectors in 8 or 16 bits, and how far they are from what they were."""
+
+    codes: Num[Tensor, "*outer dim"]
+    scale: Float[Tensor, "*outer"]
+    residual: Float[Tensor, "*outer"]
+    """Length of what rounding took away."""
+    norm: Float[Tensor, "*outer"]
+    """Length of what is left."""
+
+
+def rounded(vectors: Float[Tensor, "*outer dim"]) -> Rounded:
+    """Round float32 vectors to whole numbers from -127 to 127 times a scale of their own."""
+    scale = vectors.abs().amax(-1) / 127
+    scale = scale.masked_fill(scale == 0, 1.0)
+    codes = (vectors / scale[..., None]).round().clamp(-127, 127)
+    kept = codes * scale[..., None]
+    return Rounded(codes.to(torch.int8), scale, (vectors - kept).norm(dim=-1), kept.norm(dim=-1))
+
+
+def unavailable(shape: MemoryShape, device: torch.device) -> str:
+    """Why memories of this shape cannot have a first pass on this device; empty if they can."""
+    if find_spec("triton") is None:
+        return "needs triton: pip install 'memstack[gpu]'"
+    if device.type != "cuda" and not _interpreted():
+        return f"needs a CUDA device, not {device}"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        return "needs a GPU of compute capability 8.0 or newer"
+    if shape.key_dim > WIDEST:
+        return f"is for key_dim up to {WIDEST}, not {shape.key_dim}"
+    return ""
+
+
+def _interpreted() -> bool:
+    from memstack_exact.gpu.kernels import INTERPRETED
+
+    return INTERPRETED.value
+
+
+class GpuFirstPass:
+    """Rounded keys of all memories, by slot; rows x heads memories in order. A bfloat16 store is its own."""
+
+    def __init__(
+        self,
+        shape: MemoryShape,
+        device: torch.device,
+        precision: Literal["bfloat16", "int8"] = "bfloat16",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """``dtype`` is the store's. Raises BackendUnavailableError where the kernels cannot run."""
+        if reason := unavailable(shape, device):
+            raise BackendUnavailableError(f"the first pass on a GPU {reason}; first_pass = 'none' needs nothing")
+        self._heads, self._in_8_bits = shape.heads, precision == "int8"
+        size = shape.rows, shape.heads, shape.capacity
+        # What is made under inference_mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            self._residual, self._norm = (torch.zeros(size, device=device) for _ in range(2))
+            # One scale where none is needed: the kernels get an address.
+            self._scale = torch.ones(size if self._in_8_bits else (1, 1, 1), device=device)
+            self._codes = None
+            if self._in_8_bits or dtype != torch.bfloat16:
+                kept = torch.int8 if self._in_8_bits else torch.bfloat16
+                self._codes = torch.zeros(*size, shape.key_dim, dtype=kept, device=device)
+
+    def write(
+        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+    ) -> None:
+        """Round keys and keep them at these slots of these rows, in all heads alike."""
+        new = self._rounded(keys.float())
+        device = self._norm.device
+        at = rows.to(device, non_blocking=True)[:, None], slice(None), slots.to(device, non_blocking=True)
+        self._residual[at] = new.residual.transpose(1, 2)
+        self._norm[at] = new.norm.transpose(1, 2)
+        if self._codes is not None:
+            self._codes[at] = new.codes.transpose(1, 2)
+        if self._in_8_bits:
+            self._scale[at] = new.scale.transpose(1, 2)
+
+    def search(
+        self,
+        keys: Float[Tensor, "rows heads capacity key_dim"],
+        written: Int[Tensor, " rows"],
+        queries: Float[Tensor, "rows heads q key_dim"],
+        k: int,
+    ) -> Int[Tensor, "rows heads q k"]:
+        """Return the slots of the k best of each row's keys, in no order, -1 for none.
+
+        ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
+        since its last reset, on the CPU; queries are finite. Raises nothing; beyond the memories' size it needs what
+        the buckets' scores take, 8 KB a query.
+        """
+        from memstack_exact.gpu.launch import best_slots, question  # compile
+
+        lengths = written.clamp(max=keys.shape[2])
+        new = self._rounded(queries)
+        slack, fits = self._slack(new, lengths)
+        rounded_keys = keys if self._codes is None else self._codes
+        asked = question(rounded_keys, self._scale, new.codes, lengths, k)
+        found, complete = best_slots(asked, keys, queries, slack, k)
+        failed = ~(complete & fits)
+        if bool(failed.any()):
+            _search_in_full(keys, lengths, queries, failed, found)
+        return found
+
+    def _rounded(self, vectors: Float[Tensor, "*outer dim"]) -> Rounded:
+        """Round float32 vectors; the lengths err upwards."""
+        if self._in_8_bits:
+            new = rounded(vectors)
+        else:
+            codes = vectors.to(torch.bfloat16)
+            kept = codes.float()
+            new = Rounded(codes, kept.new_ones(()), (vectors - kept).norm(dim=-1), kept.norm(dim=-1))
+        return new._replace(residual=new.residual + VANISHING, norm=new.norm + VANISHING)
+
+    def _slack(self, new: Rounded, lengths: Int[Tensor, " rows"]) -> tuple[Tensor, Bool[Tensor, "rows heads q"]]:
+        """Twice how far scores may be from the true ones, in units of the queries' scale; False where they overflow."""
+        residual, norm = (self._largest(each, lengths) for each in (self._residual, self._norm))
+        own = new.norm + new.residual
+        error = SUM_ERROR * (new.codes.shape[-1] + 8) + PACKING_ERROR
+        slack = own * residual + new.residual * norm + error * own * norm
+        return 2 * slack / new.scale, own / new.scale * norm < LARGEST
+
+    def _largest(self, of_keys: Float[Tensor, "rows heads capacity"], lengths: Tensor) -> Float[Tensor, "rows heads 1"]:
+        used = int(lengths.max())
+        live = of_keys[:, :, :used]
+        if int(lengths.min()) < used:
+            dead = torch.arange(used) >= lengths[:, None]
+            live = live.masked_fill(dead[:, None].to(live.device, non_blocking=True), 0)
+        return live.amax(-1, keepdim=True)
+
+
+def _search_in_full(keys: Tensor, lengths: Tensor, queries: Tensor, failed: Tensor, found: Tensor) -> None:
+    """Write the slots that exact search finds for the queries that failed; few memories have one."""
+    for row, head in failed.any(-1).nonzero().tolist():
+        which = failed[row, head]
+        k = min(found.shape[-1], int(lengths[row]))
+        if k == 0:
+            continue  # a query that is not finite, of an empty row
+        one = keys[row, head][None, None], lengths[row, None], queries[row, head, which][None, None]
+        found[row, head, which, :k] = nearest_slots(*one, k)[0, 0]

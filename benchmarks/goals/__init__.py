@@ -1,0 +1,1 @@
+"""Scripts that each print measured figures beside their goals."""

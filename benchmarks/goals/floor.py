@@ -1,0 +1,208 @@
+"""What exact search costs on this CPU beside the least it could: ``python -m benchmarks.goals.floor --out floor.json``.
+
+The floor is the float32 matrix product of queries and keys, in blocks of 4,096 keys that stay in the cache, with
+nothing done to the scores. Every figure is a ratio of medians, the calls made in turns in one process, on one thread
+and in its own time (what else the machine does counts little) unless it says otherwise. A minute and a half.
+"""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from memstack_exact.search import ExactMemory
+from rich.console import Console
+from rich.table import Table
+
+from memstack import MemoryShape
+from memstack.measure import KEY_SETS, KeyStream
+
+K = 32
+CHUNK = 4096
+GOALS = {8192: 1.0, 65536: 0.45, 262144: 0.33}
+"""Of the 8-bit pass, for 512 queries of one memory, by entries."""
+FEW = 1.5  # what 64 queries may cost, relative to 512
+TORCH = 2.7
+REPEATS = 9
+
+Calls = Mapping[str, Callable[[], object]]
+Rows = list[dict[str, object]]
+
+
+def medians(calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
+    """Seconds of each call, made in turns so that what disturbs one disturbs all."""
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            times[name].append(clock() - start)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def filled(shape: MemoryShape, keys: KeyStream, **options: object) -> ExactMemory:
+    """A full memory; its values are of no interest."""
+    memory = ExactMemory(shape, ExactMemory.Options.model_validate(options))
+    for start in range(0, shape.capacity, 1 << 16):
+        some = keys.keys(min(1 << 16, shape.capacity - start))
+        memory.add(some, some[..., :1].expand(*some.shape[:-1], shape.value_dim))
+    return memory
+
+
+def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
+    """The scores, block by block, thrown away."""
+    for start in range(0, keys.shape[1], CHUNK):
+        torch.bmm(queries, keys[:, start : start + CHUNK].mT)
+
+
+def row(what: str, reached: float, goal: float, *, least: bool = False) -> dict[str, object]:
+    met = reached >= goal if least else reached <= goal
+    return {"what": what, "goal": f"{'≥' if least else '≤'} {goal:g}", "reached": round(reached, 2), "met": met}
+
+
+def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
+    """512, 64 and one query of a single memory."""
+    shape = MemoryShape(rows=1, heads=1, key_dim=dim, value_dim=1, capacity=entries)
+    keys = KEY_SETS[name](shape)
+    memory = filled(shape, keys)
+    passed = memory.first_pass
+    flat = memory.stored_keys.flatten(0, 1)
+    for asked in (512, 64):
+        queries = keys.queries(asked)
+        calls = {"floor": lambda q=queries: product(q[0], flat), "torch": lambda q=queries: memory.nearest_slots(q, K)}
+        if passed is not None:
+            calls["8 bits"] = lambda q=queries: memory.index_search(q, K)
+        cost = medians(calls, REPEATS if entries < 1 << 18 else 5)
+        where = f"{asked} queries, {entries:,} entries of width {dim}, {name}"
+        if passed is not None:
+            goal = GOALS[entries] * (1 if asked == 512 else FEW)
+            rows.append(row(f"8-bit pass / product: {where}", cost["8 bits"] / cost["floor"], goal))
+        rows.append(row(f"torch / product: {where}", cost["torch"] / cost["floor"], TORCH))
+    if passed is not None and name == "drifting":
+        query = keys.queries(1)
+        codes = passed.codes.view(-1).view(torch.int64)
+        cost = medians({"read": codes.sum, "search": lambda: memory.index_search(query, K)}, 4 * REPEATS)
+        what = f"8-bit pass / reading the codes once: 1 query, {entries:,} entries of width {dim}"
+        rows.append(row(what, cost["search"] / cost["read"], 1.3))
+
+
+def two_threads(rows: Rows, entries: int) -> None:
+    """The same question on one thread and on two."""
+    shape = MemoryShape(rows=1, heads=1, key_dim=64, value_dim=1, capacity=entries)
+    keys = KEY_SETS["drifting"](shape)
+    memory, queries = filled(shape, keys), keys.queries(512)
+
+    def on(threads: int) -> Callable[[], object]:
+        def call() -> object:
+            torch.set_num_threads(threads)
+            try:
+                return memory.index_search(queries, K)
+            finally:
+                torch.set_num_threads(1)
+
+        return call
+
+    cost = medians({"one": on(1), "two": on(2)}, 2 * REPEATS, time.perf_counter)
+    rows.append(row(f"one thread / two: 512 queries, {entries:,} entries", cost["one"] / cost["two"], 1.8, least=True))
+
+
+def many_memories(rows: Rows) -> None:
+    """128 memories of 4,096 keys, 64 queries each, in one call."""
+    shape = MemoryShape(rows=16, heads=8, key_dim=64, value_dim=1, capacity=4096)
+    keys = KEY_SETS["drifting"](shape)
+    memory, queries = filled(shape, keys), keys.queries(64)
+    flat = memory.stored_keys.flatten(0, 1)
+    cost = medians(
+        {
+            "naive": lambda: torch.bmm(queries.flatten(0, 1), flat.mT).topk(K),
+            "search": lambda: memory.index_search(queries, K),
+        },
+        5,
+    )
+    rows.append(
+        row("search / bmm and topk: 128 memories x 4,096 entries, 64 queries", cost["search"] / cost["naive"], 0.5)
+    )
+
+
+def working_memory(rows: Rows) -> None:
+    """How far a search of many entries raises the process's peak above one of few."""
+    _peak(1 << 14, "auto")  # what is taken once
+    peaks = [_peak(entries, first_pass) for first_pass in ("auto", "none") for entries in (1 << 14, 1 << 19)]
+    for name, few, many in (("8-bit pass", *peaks[:2]), ("torch", *peaks[2:])):
+        rows.append(row(f"{name}: MB that a search of 512k entries takes beyond one of 16k", (many - few) / 1e6, 1.0))
+
+
+def _peak(entries: int, first_pass: str) -> float:
+    """Bytes above what the process held before, at most, during a search."""
+    shape = MemoryShape(rows=1, heads=1, key_dim=64, value_dim=1, capacity=entries)
+    keys = KEY_SETS["drifting"](shape)
+    memory, queries = filled(shape, keys, first_pass=first_pass), keys.queries(512)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _resident("VmRSS")
+    memory.index_search(queries, K)
+    return _resident("VmHWM") - before
+
+
+def _resident(what: str) -> float:
+    status = Path("/proc/self/status").read_text().split()
+    return 1024 * float(status[status.index(f"{what}:") + 1])
+
+
+def bytes_per_entry(rows: Rows) -> None:
+    """What a memory keeps beside keys, values and the 8-bit keys, in parts of a hundred of them."""
+    for dim, dtype in ((64, "float32"), (128, "bfloat16")):
+        shape = MemoryShape(rows=1, heads=1, key_dim=dim, value_dim=dim, capacity=1 << 14)
+        memory = filled(shape, KEY_SETS["isotropic"](shape), dtype=dtype)
+        entry = 2 * dim * getattr(torch, dtype).itemsize
+        codes = memory.first_pass.codes.nbytes / shape.capacity if memory.first_pass else 0
+        beside = _bytes_held(memory) / shape.capacity - entry - codes
+        rows.append(
+            row(f"% of an entry's bytes kept beside it: width {dim}, {dtype}", 100 * beside / (entry + codes), 2)
+        )
+
+
+def _bytes_held(thing: object) -> int:
+    """Bytes of all tensors among an object's attributes, and theirs."""
+    if isinstance(thing, torch.Tensor):
+        return thing.nbytes
+    inner = vars(thing).values() if type(thing).__module__.startswith("memstack") and hasattr(thing, "__dict__") else ()
+    return sum(_bytes_held(each) for each in inner)
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    quick: Annotated[bool, typer.Option(help="Only 8,192 entries of width 64: some seconds.")] = False,
+) -> None:
+    """Print each figure beside its goal."""
+    torch.set_num_threads(1)
+    rows: Rows = []
+    cells = [(64, 8192, "drifting")]
+    if not quick:
+        cells = [(dim, entries, "drifting") for dim in (64, 128) for entries in GOALS]
+        cells += [(64, entries, name) for name in ("isotropic", "repeating") for entries in (8192, 65536)]
+    for cell in cells:
+        one_memory(rows, *cell)
+    bytes_per_entry(rows)
+    if not quick:
+        many_memories(rows)
+        two_threads(rows, 65536)
+        if os.access("/proc/self/clear_refs", os.W_OK):
+            working_memory(rows)
+    table = Table("what", "goal", "reached", "")
+    table.columns[0].overflow = "fold"
+    for each in rows:
+        table.add_row(str(each["what"]), str(each["goal"]), str(each["reached"]), "" if each["met"] else "short")
+    Console(width=120).print(table)
+    if out is not None:
+        out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,126 @@
+"""What ``growth.py`` measured: slopes on logarithmic axes, a table of them, and a picture for each axis."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from memstack.cli.console import table
+
+Cell = dict[str, Any]
+Results = Mapping[str, Any]
+VERBS = {
+    "search": "search",
+    "add": "add, with its share of rebuilding",
+    "step": "training step",
+}
+LABELS = {"entries": "entries, of one memory", "memories": "memories (rows x heads)"}
+NO_MEMORY = "no memory"
+UPPER_END = 3
+"""Sizes, the largest, that a slope is fitted to."""
+GREY = "#8c959f"
+WORST = 1.1
+"""The slope up to which growth counts as linear."""
+
+
+def slopes(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Fit the upper end of every line that has one; ``defect`` says that it is worse than linear."""
+    lines: dict[tuple[str, str, str], list[tuple[int, float]]] = {}
+    for cell in cells:
+        for verb in VERBS.keys() & cell.keys():
+            lines.setdefault((cell["axis"], cell["backend"], verb), []).append((cell["size"], cell[verb]))
+    fitted = {line: slope(points) for line, points in lines.items() if len(points) >= UPPER_END}
+    return [
+        {"axis": axis, "backend": backend, "verb": verb, "slope": found, "defect": found > WORST}
+        for (axis, backend, verb), found in fitted.items()
+    ]
+
+
+def slope(points: Sequence[tuple[int, float]]) -> float:
+    """The exponent of growth at the upper end: the slope of a straight line through the logarithms."""
+    sizes, times = np.log(np.array(sorted(points)[-UPPER_END:], float)).T
+    return float(np.polyfit(sizes, times, 1)[0])
+
+
+def axis_names(results: Results) -> list[str]:
+    """The axes along which anything was measured."""
+    return list(dict.fromkeys(cell["axis"] for cell in results["cells"]))
+
+
+def slopes_table(results: Results, axis: str) -> Table:
+    """Slope of each verb of each backend, and what was found and took how long at its largest size."""
+    made = table("backend", right=("up to", "search", "slope", "add", "slope", "step", "slope", "recall"))
+    for backend, mine in _lines(results, axis).items():
+        last = mine[-1]
+        times = [part for verb in VERBS for part in (_ms(last, verb), _told(results, axis, backend, verb))]
+        recall = f"{last['recall']:.3f}" if "recall" in last else ""
+        made.add_row(backend, f"{last['size']:,}", *times, recall)
+    made.title = f"{LABELS[axis]}: milliseconds, and slope of the {UPPER_END} largest sizes"
+    return made
+
+
+def draw(results: Results, axis: str) -> bytes:
+    """Search, add and step by size, as a PNG; each panel's legend tells the slopes."""
+    # They need matplotlib, which asv's environments lack; asv imports this file.
+    import matplotlib.pyplot as plt
+    from memstack_models.report.style import LIGHT, Look, log_axis, looks, panels, sizes_axis, themed
+
+    lines = _lines(results, axis)
+    look = looks([name for name in lines if name != NO_MEMORY] or [NO_MEMORY], LIGHT.ink) | {NO_MEMORY: Look(GREY, "")}
+    written = io.BytesIO()
+    with themed(LIGHT):
+        figure, every = panels(len(VERBS), 5.4)
+        for axes, (verb, title) in zip(every, VERBS.items(), strict=True):
+            for name, mine in lines.items():
+                _plot(axes, results, axis, name, verb, [cell for cell in mine if verb in cell], look[name])
+            axes.set_title(title)
+            sizes_axis(axes, sorted({cell["size"] for mine in lines.values() for cell in mine}), LABELS[axis])
+            log_axis(axes, "milliseconds")
+            if axes.lines:
+                _linear(axes)
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8.5, handlelength=1.6)
+        marks = f"! is over {WORST}, worse than linear; - is fewer sizes than that"
+        figure.supxlabel(f"Slope of the {UPPER_END} largest sizes; {marks}", fontsize=9)
+        figure.savefig(written, format="png", dpi=150, facecolor=LIGHT.paper)
+    plt.close(figure)
+    return written.getvalue()
+
+
+def _plot(axes: Any, results: Results, axis: str, name: str, verb: str, mine: Sequence[Cell], look: Any) -> None:
+    if mine:
+        label = f"{name}: {_told(results, axis, name, verb)}"
+        points = [cell["size"] for cell in mine], [cell[verb] for cell in mine]
+        line = "--" if name == NO_MEMORY else "-"
+        axes.plot(*points, line, color=look.colour, marker=look.mark, label=label)
+
+
+def _linear(axes: Any) -> None:
+    """A dotted line of slope 1 to compare with, through the highest of the points at the largest size of a backend."""
+    backends = [line for line in axes.lines if line.get_linestyle() == "-"] or axes.lines
+    size, time = max((line.get_xdata()[-1], line.get_ydata()[-1]) for line in backends)
+    low, high = axes.get_ylim()
+    start = max(min(line.get_xdata()[0] for line in axes.lines), size * low / time)
+    axes.plot([start, size], [time * start / size, time], ":", color=GREY, linewidth=1.2, label="linear: 1")
+    axes.set_ylim(low, high)
+
+
+def _lines(results: Results, axis: str) -> dict[str, list[Cell]]:
+    """The cells of each backend along an axis, by rising size."""
+    names = dict.fromkeys(cell["backend"] for cell in results["cells"] if cell["axis"] == axis)
+    return {name: [c for c in results["cells"] if (c["axis"], c["backend"]) == (axis, name)] for name in names}
+
+
+def _told(results: Results, axis: str, backend: str, verb: str) -> str:
+    """A slope in words; a dash where there are too few sizes to tell."""
+    wanted = (axis, backend, verb)
+    found = (one for one in results["slopes"] if (one["axis"], one["backend"], one["verb"]) == wanted)
+    one = next(found, None)
+    # Plus zero: a line that falls by nothing is as level as one that rises by nothing.
+    return "-" if one is None else f"{round(one['slope'], 2) + 0.0:.2f}{'!' if one['defect'] else ''}"
+
+
+def _ms(cell: Cell, verb: str) -> str:
+    ms = cell.get(verb)
+    return "" if ms is None else f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"

@@ -1,0 +1,1 @@
+"""The asv suite: recall, latency and perplexity of every backend. (asv wants a package.)"""

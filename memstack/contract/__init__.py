@@ -1,0 +1,1 @@
+"""The contract: what a memory is asked and answers, and the errors it raises."""

@@ -1,0 +1,50 @@
+"""describe_machine: what a measurement was made on, in words."""
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from memstack.plugins.registry import registry
+
+
+def describe_machine() -> dict[str, str]:
+    """Return processor, cores, memory, accelerator, system and the versions of what computes, each as a text."""
+    libraries = sorted({each for spec in registry().specs() for each in spec.installed()})
+    return {
+        "processor": _processor(),
+        "cores": f"{_cores()}, of which torch uses {torch.get_num_threads()}",
+        "memory": _memory(),
+        "accelerator": _accelerator(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "libraries": ", ".join([f"torch {torch.__version__}", *libraries]),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _cores() -> int:
+    # What this process may use can be less than what there is; not every system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
+    except (AttributeError, ValueError, OSError):
+        return "unknown"
+
+
+def _accelerator() -> str:
+    if not torch.accelerator.is_available():
+        return "none"
+    found = torch.accelerator.current_accelerator()
+    return torch.cuda.get_device_name() if found is not None and found.type == "cuda" else str(found)

@@ -1,0 +1,22 @@
+"""The two hooks a plugin may implement; pluggy finds it through the entry-point group ``memstack``."""
+
+from collections.abc import Sequence
+
+import pluggy
+
+from memstack.plugins.specs import BackendSpec, CommandSpec
+
+PROJECT = "memstack"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def memstack_backends() -> Sequence[BackendSpec]:  # type: ignore[empty-body]
+    """Return the memory backends this plugin offers."""
+
+
+@hookspec
+def memstack_commands() -> Sequence[CommandSpec]:  # type: ignore[empty-body]
+    """Return the commands this plugin adds to ``memstack``."""

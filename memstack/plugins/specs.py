@@ -1,0 +1,105 @@
+"""What a backend says about itself: a record that can be listed without importing anything, and its options."""
+
+import functools
+import importlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from typing import Any
+
+from memstack.plugins.config import Frozen
+
+
+class BackendOptions(Frozen):
+    """Base of a backend's nested ``Options``: frozen, and every key it does not name is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSpec:
+    """One memory backend as data. Listing specs imports no search library; creating a memory imports ``target``."""
+
+    name: str
+    target: str
+    """Where the class is, as ``"package.module:Class"``."""
+    summary: str
+    requires: tuple[str, ...] = ()
+    """Import names of the libraries the target needs."""
+    install: str = ""
+    """What pip should install when one of them is missing."""
+    exact: bool = False
+    """True if search finds the true nearest neighbours."""
+    devices: tuple[str, ...] = ("cpu",)
+    """Device types on which the search can run."""
+    needs_training: bool = False
+    """True if the index is trained on stored keys."""
+    recall_floor: float = 1.0
+    """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
+    test_options: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Options small enough that a trained or rebuilt path really runs in tests."""
+    knob: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+    """The option that trades accuracy for time, with the values worth trying, the least accurate first; an option with
+    a single value is set along with it. ``memstack report`` and ``memstack tune`` try every combination."""
+
+    @property
+    def pip_line(self) -> str:
+        """The command that installs what is missing."""
+        return f"pip install '{self.install or ' '.join(self.missing())}'"
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Return the options of every setting of the knob, in its order; a backend without one has its defaults."""
+        return [dict(zip(self.knob, values, strict=True)) for values in itertools.product(*self.knob.values())]
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the required libraries that are not installed."""
+        return tuple(name for name in self.requires if not _installed(name))
+
+    def installed(self) -> tuple[str, ...]:
+        """Return the required libraries that are installed, by distribution and version, such as ``faiss-cpu 1.9.0``.
+
+        None of them is imported. A library that no installed distribution claims is called by its import name alone.
+        """
+        missing = self.missing()
+        return tuple(described for name in self.requires if name not in missing for described in _providers(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec:
+    """One command line verb as data; ``target`` is imported when the command is run."""
+
+    name: str
+    target: str
+    """Where the typer function is, as ``"package.module:function"``."""
+    summary: str
+
+
+def _providers(library: str) -> list[str]:
+    distributions = _distributions().get(library.partition(".")[0], [library])
+    return [_with_version(name) for name in sorted(set(distributions))]
+
+
+def _with_version(distribution: str) -> str:
+    try:
+        return f"{distribution} {version(distribution)}"
+    except PackageNotFoundError:
+        return distribution
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Import names -> distributions. Cached: reading every distribution's files takes some 0.2 s."""
+    return packages_distributions()
+
+
+def _installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except (ImportError, ValueError):  # the package that should hold it is missing or half removed
+        return False
+
+
+def import_target(target: str) -> Any:
+    """Import ``"package.module:name"``."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,1 @@
+"""Wrappers round any memory: one times its verbs, one measures the recall of its answers."""

@@ -1,0 +1,1 @@
+"""The commands that the models add to the command line."""

@@ -1,0 +1,103 @@
+"""Training, evaluation and comparison under progress bars, for whichever command asks."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memstack.contract.errors import in_one_line
+from memstack.plugins.config import MemoryConfig
+from memstack_models.cli.console import progress_bar, say
+from memstack_models.data.load import tokenized
+from memstack_models.data.tokenized import TokenizedCorpus, short_documents
+from memstack_models.data.tokenizer import Tokenizer
+from memstack_models.evaluation.comparison import Compared, Comparison
+from memstack_models.training.config import RunConfig
+from memstack_models.training.perplexity import Evaluation, evaluate
+from memstack_models.training.stream import Stream
+from memstack_models.training.trainer import Trainer
+from memstack_models.transformer.transformer import Transformer
+
+
+def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
+    """Read the corpus and build what trains on it."""
+    corpus = tokenized(run.data.corpus, "train", tokenizer)
+    notice(corpus, run)
+    held_out: list[torch.Tensor] = []
+    if run.train.validate_every:
+        held_out = tokenized(
+            run.data.corpus, "validation", tokenizer, run.train.validate_tokens, run.eval.documents
+        ).documents
+    return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
+
+
+def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
+    if notice := short_documents(corpus, run.train.segment):
+        say(f"note: {notice}")
+
+
+def train_with_progress(trainer: Trainer, watch: Callable[[dict[str, Any]], None] = lambda entry: None) -> None:
+    """Train under a progress bar; each logged step is a line of numbers, also where there is no terminal for a bar.
+
+    ``watch`` is told what is logged, too.
+    """
+    with progress_bar() as progress:
+        task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step)
+
+        def report(entry: dict[str, Any]) -> None:
+            progress.update(task, completed=entry["step"])
+            say(measured_text(entry) if "loss" in entry else validation_text(entry))
+            watch(entry)
+
+        trainer.train(report)
+
+
+def evaluate_with_progress(title: str, model: Transformer, stream: Stream, tokenizer: Tokenizer) -> Evaluation:
+    """Evaluate under a progress bar of tokens."""
+    with progress_bar() as progress:
+        task = progress.add_task(title, total=stream.reader.predicted_tokens)
+        return evaluate(model, stream, tokenizer.token_bytes, lambda tokens: progress.advance(task, tokens))
+
+
+def compare_with_progress(
+    comparison: Comparison,
+    memories: Mapping[str, MemoryConfig | None],
+    failures: dict[str, str] | None = None,
+    keep: Callable[[dict[str, Compared]], None] = lambda results: None,
+) -> dict[str, Compared]:
+    """Evaluate with one memory after the other, a progress bar of tokens for each; ``keep`` is told after each.
+
+    What fails is raised or, if ``failures`` are given, noted there, and the others go on.
+    """
+    results: dict[str, Compared] = {}
+    with progress_bar() as progress:
+        for name, memory in memories.items():
+            task = progress.add_task(name.replace("none", "memory off"), total=comparison.tokens)
+            try:
+                results[name] = comparison.evaluate(memory, partial(progress.advance, task))
+            except Exception as error:
+                if failures is None:
+                    raise
+                failures[name] = in_one_line(error)
+            keep(results)
+    return results
+
+
+def measured_text(entry: dict[str, Any]) -> str:
+    """One step's numbers as a line."""
+    shares = [share for heads in entry["memory share"] for share in heads]
+    memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
+    times = f"search {entry['search ms']} ms, add {entry['add ms']} ms"
+    recall = f", recall {entry['recall']:.3f}" if "recall" in entry else ""
+    return f"step {entry['step']}: loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}{recall}"
+
+
+def validation_text(entry: dict[str, Any]) -> str:
+    """A validation as one line, saying what the memory gains."""
+    text = f"step {entry['step']}: validation perplexity {entry['without']['perplexity']:.3f} without memory"
+    if "with memory" not in entry:
+        return text
+    appears = "; the memory's gain appears" if entry["gain appears"] else ""
+    return f"{text}, {entry['with memory']['perplexity']:.3f} with it ({-100 * entry['gain']:+.1f} %){appears}"

@@ -1,0 +1,1 @@
+"""Documents, tokens, and the reader that gives them row by row."""

@@ -1,0 +1,134 @@
+"""Rows that each read a document of their own, in order, segment by segment."""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from memstack_models.data.errors import CorpusError
+from memstack_models.training.errors import CheckpointError
+
+IGNORED = -100
+"""Target of a position that predicts nothing; what cross_entropy ignores by default."""
+IDLE = -1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One step's input. A row never mixes documents; every token but a document's first is a target once."""
+
+    tokens: Int[Tensor, "rows segment"]
+    targets: Int[Tensor, "rows segment"]
+    """The token after each; IGNORED past a document's end."""
+    starts: Bool[Tensor, " rows"]
+    """True where a document begins: its row forgets the one before."""
+    document: Int[Tensor, " rows"]
+    """Index of the document each row reads; -1 where a row has none left."""
+    offset: Int[Tensor, " rows"]
+    """Position in the document of the row's first token."""
+
+
+class Reader:
+    """Endless segments of documents in a new order each epoch, or with ``once`` each document once, longest first.
+
+    ``documents`` are 1-D integer tensors that begin with the document token. A row whose document has ended takes the
+    next of a queue common to all rows. CorpusError if there is no document, or one with less than two tokens.
+    """
+
+    def __init__(
+        self, documents: Sequence[Tensor], rows: int, segment: int, seed: int = 0, *, once: bool = False
+    ) -> None:
+        if rows < 1 or segment < 1:
+            raise CorpusError(f"rows and segment should be 1 or more, got {rows} and {segment}")
+        if not documents:
+            raise CorpusError("there are no documents to read")
+        if short := [i for i, tokens in enumerate(documents) if len(tokens) < 2]:
+            raise CorpusError(f"document {short[0]} has less than two tokens, so nothing to predict: leave it out")
+        self.documents, self.rows, self.segment = documents, rows, segment
+        self.seed, self.once = seed, once
+        self._reading = [IDLE] * rows
+        self._position = [0] * rows
+        self._epoch, self._taken = 0, 0
+        self._order = self._ordered()
+
+    def __iter__(self) -> Iterator[Segment]:
+        return self
+
+    def __next__(self) -> Segment:
+        for row in range(self.rows):
+            self._turn_page(row)
+        if all(document == IDLE for document in self._reading):
+            raise StopIteration
+        offset = torch.tensor(self._position)
+        tokens, targets = (torch.stack(part) for part in zip(*map(self._read, range(self.rows)), strict=True))
+        for row in range(self.rows):
+            self._position[row] += self.segment
+        return Segment(tokens, targets, offset == 0, torch.tensor(self._reading), offset)
+
+    @property
+    def predicted_tokens(self) -> int:
+        """How many targets one pass over the documents has."""
+        return sum(len(tokens) - 1 for tokens in self.documents)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return where every row and the queue are."""
+        return {
+            "document": torch.tensor(self._reading),
+            "position": torch.tensor(self._position),
+            "queue": torch.tensor([self._epoch, self._taken]),
+            "made_for": self._made_for,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with just the segments that would have followed; CheckpointError if made for other documents."""
+        if not torch.equal(state["made_for"].cpu(), self._made_for):
+            raise CheckpointError("the saved reader read other documents, or rows: the corpus has changed since then")
+        self._reading, self._position = state["document"].tolist(), state["position"].tolist()
+        self._epoch, self._taken = state["queue"].tolist()
+        self._order = self._ordered()
+
+    def _turn_page(self, row: int) -> None:
+        """Give a row whose document has ended the next one; without one it stays idle at position 0."""
+        document = self._reading[row]
+        if document != IDLE and self._position[row] < len(self.documents[document]) - 1:
+            return
+        self._reading[row], self._position[row] = self._next_document(), 0
+
+    def _next_document(self) -> int:
+        if self._taken == len(self._order):
+            if self.once:
+                return IDLE
+            self._epoch, self._taken = self._epoch + 1, 0
+            self._order = self._ordered()
+        self._taken += 1
+        return self._order[self._taken - 1]
+
+    def _ordered(self) -> list[int]:
+        """This epoch's order, from seed and epoch alone, so that a resumed reader finds it again."""
+        count = len(self.documents)
+        if self.once:
+            return sorted(range(count), key=lambda i: -len(self.documents[i]))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self._epoch)
+        return torch.randperm(count, generator=generator).tolist()
+
+    def _read(self, row: int) -> tuple[Tensor, Tensor]:
+        """One row's tokens and targets (segment,), padded past its document's end."""
+        tokens = torch.zeros(self.segment, dtype=torch.int64)
+        targets = torch.full((self.segment,), IGNORED)
+        if self._reading[row] != IDLE:
+            start = self._position[row]
+            read = self.documents[self._reading[row]][start : start + self.segment + 1].long()
+            tokens[: len(read) - 1], targets[: len(read) - 1] = read[:-1], read[1:]
+        return tokens, targets
+
+    @cached_property
+    def _made_for(self) -> Tensor:
+        """Rows, segment, and a checksum of the documents."""
+        check = 0
+        for tokens in self.documents:
+            check = zlib.crc32(tokens.long().numpy().tobytes() + b"|", check)
+        return torch.tensor([self.rows, self.segment, len(self.documents), check])

@@ -1,0 +1,184 @@
+"""Tokenisers: bytes, and a byte-level BPE trained on the documents. Both give back any UTF-8 text exactly."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from tokenizers import Tokenizer as Library
+from tokenizers import decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from memstack.plugins.disk_cache import cached
+from memstack_models.data.chunking import pieces
+from memstack_models.data.documents import Document, fingerprint
+from memstack_models.data.errors import CorpusError
+from memstack_models.training.errors import CheckpointError
+
+FILE, DIGEST = "tokenizer.json", "tokenizer.sha256"
+DOCUMENT = "<|document|>"
+SMALLEST = 257
+"""All bytes and the document token."""
+BATCH = 64
+
+
+class Tokenizer(ABC):
+    """Text to tokens and back. Any text can be encoded, and its tokens decode to just that text."""
+
+    vocab_size: int
+    document_token: int
+    """Begins each document; no text produces it, also not its written form."""
+
+    def __init__(self, texts: Sequence[bytes], document_token: int) -> None:
+        self.vocab_size, self.document_token = len(texts), document_token
+        self._texts = texts
+
+    @abstractmethod
+    def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
+        """Return the tokens of the text, or its first ``limit`` tokens without reading much further, as int32."""
+
+    @abstractmethod
+    def dump(self) -> str:
+        """Return everything that defines the tokeniser as JSON."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of the tokens; bytes that are no UTF-8 become U+FFFD, document tokens nothing."""
+        return b"".join(self._texts[int(token)] for token in ids).decode(errors="replace")
+
+    @property
+    def token_bytes(self) -> Int[Tensor, " vocab"]:
+        """How many bytes of UTF-8 each token stands for; 0 for the document token."""
+        return torch.tensor([len(text) for text in self._texts])
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the definition, as 64 hex digits."""
+        return hashlib.sha256(self.dump().encode()).hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json`` into an existing folder, and its digest beside it, as ``sha256sum`` does."""
+        (folder / FILE).write_bytes(self.dump().encode())
+        (folder / DIGEST).write_bytes(f"{self.identity}  {FILE}\n".encode())
+
+
+class ByteTokenizer(Tokenizer):
+    """Every byte of UTF-8 is a token; the document token is number 256."""
+
+    def __init__(self) -> None:
+        super().__init__([bytes([value]) for value in range(256)] + [b""], document_token=256)
+
+    def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
+        """Return the bytes of the text."""
+        return np.frombuffer(text[:limit].encode()[:limit], dtype=np.uint8).astype(np.int32)
+
+    def dump(self) -> str:
+        """Return a definition without parameters."""
+        return json.dumps({"model": {"type": "bytes"}})
+
+
+class BPETokenizer(Tokenizer):
+    """Byte-level byte-pair encoding, as in GPT-2 (without a space put before the text)."""
+
+    def __init__(self, library: Library) -> None:
+        vocab: dict[str, int] = library.get_vocab()
+        document_token = vocab[DOCUMENT]
+        texts = {number: _bytes_of(token) for token, number in vocab.items()} | {document_token: b""}
+        super().__init__([texts[number] for number in range(len(vocab))], document_token)
+        if len(set(texts.values())) < len(texts) or not {bytes([value]) for value in range(256)} <= set(texts.values()):
+            raise ValueError("the vocabulary lacks some bytes, or has a token twice")
+        library.encode_special_tokens = True  # a document token written out in a text is text
+        self._library = library
+
+    def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
+        """Return the tokens of the text: the same whether it is encoded whole, or in ``pieces`` as here, for speed."""
+        chunks: list[np.ndarray] = [np.empty(0, dtype=np.int32)]
+        left, remaining = limit, pieces(text)
+        while (left is None or left > 0) and (batch := list(islice(remaining, BATCH if left is None else 1))):
+            encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
+            chunks += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+            left = None if left is None else left - len(chunks[-1])
+        return np.concatenate(chunks)[:limit]
+
+    def dump(self) -> str:
+        """Return the JSON of the ``tokenizers`` library."""
+        return self._library.to_str()
+
+
+def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: Sequence[Document]) -> Tokenizer:
+    """Return a tokeniser for documents like these.
+
+    ``bytes`` needs no training. ``bpe`` is kept in the cache folder; the bytes and the document token count among its
+    ``vocab_size`` tokens, of which there are fewer if the documents have too few pairs. CorpusError if that cannot be.
+    """
+    if kind == "bytes":
+        return ByteTokenizer()
+    if vocab_size < SMALLEST:
+        raise CorpusError(
+            f"a BPE vocabulary holds {SMALLEST} tokens or more (bytes and a document token), got {vocab_size}"
+        )
+    if not documents:
+        raise CorpusError("a BPE vocabulary is trained on documents, got none")
+    name = f"bpe-{vocab_size}-{fingerprint(documents)}"
+    definition = cached(name, lambda: _train(vocab_size, documents).to_str().encode())
+    return BPETokenizer(Library.from_str(definition.decode()))
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read the ``tokenizer.json`` of a folder; CheckpointError if it is missing or damaged.
+
+    One without a digest beside it, made by other software, is taken as it is.
+    """
+    path, digest = folder / FILE, folder / DIGEST
+    if not path.is_file():
+        raise CheckpointError(f"there is no tokeniser {path}: a checkpoint folder holds one beside its weights")
+    content = path.read_bytes()
+    if digest.is_file() and hashlib.sha256(content).hexdigest().encode() != digest.read_bytes()[:64]:
+        raise CheckpointError(f"{path} is damaged: it does not match {DIGEST}; use another copy of both")
+    try:
+        return _parse(content.decode())
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing narrower
+        raise CheckpointError(f"{path} is no byte-level BPE or byte tokeniser ({error}); use another copy") from None
+
+
+def _parse(definition: str) -> Tokenizer:
+    model: dict[str, Any] = json.loads(definition)["model"]
+    return ByteTokenizer() if model["type"] == "bytes" else BPETokenizer(Library.from_str(definition))
+
+
+def _train(vocab_size: int, documents: Sequence[Document]) -> Library:
+    library = Library(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[DOCUMENT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    library.train_from_iterator(_all_pieces(documents), trainer)
+    return library
+
+
+def _all_pieces(documents: Sequence[Document]) -> Iterator[str]:
+    for document in documents:
+        yield from pieces(document.text)
+
+
+def _bytes_of(token: str) -> bytes:
+    return bytes(BYTES[character] for character in token)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-in for each byte: itself where that is visible, else one of U+0100 and up."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [value for value in range(256) if value not in visible]
+    return {chr(value): value for value in visible} | {chr(0x100 + i): value for i, value in enumerate(hidden)}
+
+
+BYTES = _byte_alphabet()

@@ -1,0 +1,1 @@
+"""Memories compared on a trained model: perplexity, recall, times."""

@@ -1,0 +1,152 @@
+"""tune(): which backend, with which options, is fastest on this machine at a recall that is good enough."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tomli_w
+from rich.table import Table
+from rich.text import Text
+
+from memstack.cli import console
+from memstack.contract.errors import in_one_line
+from memstack.measure import Point, TooSlowError, Workload, described, installed, settings_of
+
+WORTH_IT = 0.95  # of the exact search's cost: what is nearer to it is within what a machine's times vary by
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that was tried, and why nothing or no more came of it."""
+
+    backend: str
+    options: Mapping[str, Any]
+    point: Point | None
+    """None if it failed or was given up."""
+    note: str = ""
+    failed: bool = False
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything as plain numbers."""
+        measured = {"point": self.point.numbers() if self.point else None, "note": self.note, "failed": self.failed}
+        return {"backend": self.backend, "options": dict(self.options)} | measured
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was tried, exact search first, and which of it is the best."""
+
+    trials: tuple[Trial, ...]
+    exact: Point
+    best: Point
+    target: float
+
+    def reasons(self) -> str:
+        """Why, in one or two sentences."""
+        size = f"{self.best.rows} x {self.best.heads} memories of {self.best.entries:,} entries"
+        near = [point for point in _reaching(self.trials, self.target) if point.backend != self.exact.backend]
+        if self.best is not self.exact:
+            search, add = _times(self.best.search_ms, self.exact.step_ms), _times(self.best.add_ms, self.exact.step_ms)
+            return (
+                f"{described(self.best.backend, self.best.options)} finds {self.best.recall:.1%} of the neighbours in "
+                f"{size} and costs {_times(self.best.step_ms, self.exact.step_ms)} of {self.exact.backend} search: "
+                f"{search} to search and {add} to add."
+            )
+        if not near:
+            return f"{self.exact.backend} search it is: nothing else reached a recall of {self.target} in {size}."
+        second = min(near, key=lambda point: point.step_ms)
+        return (
+            f"{self.exact.backend} search it is: nothing is clearly faster at a recall of {self.target} in {size}. "
+            f"The nearest, {described(second.backend, second.options)}, "
+            f"costs {_times(second.step_ms, self.exact.step_ms)} of it at a recall of {second.recall:.3f}."
+        )
+
+    def toml(self, neighbours: int) -> str:
+        """The ``[memory]`` section of the best."""
+        memory: dict[str, Any] = {"backend": self.best.backend, "capacity": self.best.entries, "neighbours": neighbours}
+        return tomli_w.dumps({"memory": memory | ({"options": dict(self.best.options)} if self.best.options else {})})
+
+    def numbers(self) -> dict[str, Any]:
+        """Everything as plain numbers."""
+        return {
+            "target": self.target,
+            "best": self.best.numbers(),
+            "reasons": self.reasons(),
+            "trials": [trial.numbers() for trial in self.trials],
+        }
+
+
+def tune(workload: Workload, target: float, watch: Callable[[str], None] = lambda setting: None) -> Choice:
+    """Try each backend's settings, from the least accurate on, until one finds ``target`` of the neighbours.
+
+    The cost is a search of one segment's queries and an add of one segment to a full memory, in the long run: what an
+    index costs to train or rebuild is spread over the adds between. A backend whose adds alone cost more than exact
+    search does is given up on. ``watch`` is told each setting before it is tried.
+    """
+    anchor, *others = installed()
+    watch(anchor.name)
+    exact = workload.measure(anchor.name, {})
+    # Filling trains more often than turning over, by up to twice.
+    adds = -(-workload.entries // workload.recording.segment)
+    limited = replace(workload, limit_s=min(workload.limit_s, max(1.0, 2 * adds * exact.step_ms / 1e3)))
+    trials = [Trial(anchor.name, {}, exact)]
+    for spec in others:
+        trials += _tried(limited, spec.name, settings_of(spec), target, exact, watch)
+    best = min(_reaching(trials, target), key=lambda point: point.step_ms)
+    if best.step_ms > WORTH_IT * exact.step_ms:
+        best = exact
+    return Choice(tuple(trials), exact, best, target)
+
+
+def expected_trials() -> int:
+    """How many settings ``tune`` tries at most."""
+    return sum(len(settings_of(spec)) for spec in installed()[1:]) + 1
+
+
+def tried_table(choice: Choice) -> Table:
+    """One line per setting that was tried."""
+    lines = console.table()
+    lines.add_column("setting", no_wrap=True)
+    for title in ("recall", "search ms", "add ms", "x exact"):
+        lines.add_column(title, justify="right")
+    for trial in choice.trials:
+        name, point = Text(described(trial.backend, trial.options)), trial.point
+        if point is None:
+            lines.add_row(name, "failed" if trial.failed else "given up", style="red" if trial.failed else "dim")
+            continue
+        times = f"{point.search_ms:.4g}", f"{point.add_ms:.3g}", _times(point.step_ms, choice.exact.step_ms)
+        lines.add_row(name, f"{point.recall:.3f}", *times, style="bold green" if point is choice.best else "")
+    return lines
+
+
+def _tried(
+    workload: Workload,
+    backend: str,
+    settings: Sequence[Mapping[str, Any]],
+    target: float,
+    exact: Point,
+    watch: Callable[[str], None],
+) -> Iterator[Trial]:
+    """Settings of one backend, until the target is met, or it is clear that no later one can win."""
+    for options in settings:
+        watch(described(backend, options))
+        try:
+            point = workload.measure(backend, options)
+        except TooSlowError as error:
+            yield Trial(backend, options, None, f"given up: {error}")
+            return
+        except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way; the others still count
+            yield Trial(backend, options, None, in_one_line(error), failed=True)
+            return
+        slower = point.recall < target and point.step_ms > 2 * exact.step_ms
+        yield Trial(backend, options, point, "already too slow" if slower else "")
+        if slower or point.recall >= target:
+            return
+
+
+def _reaching(trials: Sequence[Trial], target: float) -> list[Point]:
+    return [trial.point for trial in trials if trial.point is not None and trial.point.recall >= target]
+
+
+def _times(milliseconds: float, unit: float) -> str:
+    return f"{milliseconds / unit:.2f}x"

@@ -1,0 +1,1 @@
+"""The report: measured, concluded, drawn, written as a page."""

@@ -1,0 +1,246 @@
+"""gather(): everything that ``memstack report`` shows, as plain numbers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from memstack import Memory, MemoryShape
+from memstack.contract.errors import in_one_line
+from memstack.measure import (
+    FLOORS,
+    Point,
+    Recording,
+    TooSlowError,
+    Workload,
+    describe_machine,
+    described,
+    installed,
+    settings_of,
+)
+from memstack.plugins.config import MemoryConfig, ProbeConfig
+from memstack.plugins.registry import registry
+from memstack.plugins.specs import BackendSpec
+from memstack_models.data.errors import CorpusError
+from memstack_models.evaluation.comparison import Comparison
+from memstack_models.report.step_times import step_times
+
+T = TypeVar("T")
+Results = dict[str, Any]
+FORMAT = 1
+Floor = Callable[[MemoryShape], Memory]
+PROBE = ProbeConfig(every=1)
+"""Of the evaluations, whose times are not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is measured."""
+
+    entries: int
+    """Of the memories of which every setting is measured."""
+    sizes: tuple[int, ...]
+    """Entries at which search and add are timed, rising."""
+    step_sizes: tuple[int, ...]
+    """Entries at which whole training steps are timed, rising."""
+    documents: int
+    """Read for the perplexity, so many tokens of each."""
+    tokens: int
+    capacity: int
+    """Entries per memory then."""
+    stride: int = 1
+    """Every how many settings of a knob are tried."""
+    repeats: int = 5
+    limit_s: float = 60.0
+    """How long a memory may take to fill, and to turn over, before it is given up on."""
+
+    @property
+    def recorded(self) -> int:
+        """The most entries that a memory holds."""
+        return max(self.entries, *self.sizes, *self.step_sizes)
+
+    def within(self, entries: int) -> "Plan":
+        """The plan without the sizes for which there is too little text: no memory holds more entries than this."""
+        sizes, steps = (tuple(size for size in each if size <= entries) for each in (self.sizes, self.step_sizes))
+        least = self.sizes[0]
+        if not (sizes and steps):
+            raise CorpusError(f"the text is too short to fill a memory of {least:,} entries: evaluate on more")
+        return replace(self, entries=min(self.entries, sizes[-1]), sizes=sizes, step_sizes=steps)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the evaluation reads, as settings of a run."""
+        return [f"eval.documents={self.documents}", f"eval.tokens={self.tokens}", f"eval.rows={self.documents}"]
+
+
+QUICK = Plan(
+    entries=4096,
+    sizes=(1024, 4096, 16384),
+    step_sizes=(1024, 4096),
+    documents=1,
+    tokens=3072,
+    capacity=4096,
+    stride=3,
+    repeats=3,
+    limit_s=8.0,
+)
+FULL = Plan(
+    entries=65536,
+    sizes=(1024, 4096, 16384, 65536, 262144),
+    step_sizes=(1024, 4096, 16384, 65536),
+    documents=2,
+    tokens=8192,
+    capacity=8192,
+)
+
+
+@dataclass
+class Watched:
+    """Runs one measurement after the other and tells of each; none that fails takes another one down."""
+
+    tell: Callable[[str], None]
+    failures: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    given_up: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def attempt(self, part: str, setting: str, entries: int, call: Callable[[], T]) -> T | None:
+        """Return what the call returns, or None and a note why it did not."""
+        self.tell(f"{part}: {setting}, {entries:,} entries")
+        where = {"part": part, "setting": setting, "entries": entries}
+        try:
+            return call()
+        except TooSlowError as error:
+            self.given_up.append(where | {"reason": str(error)})
+        except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way, and the others still count
+            self.failures.append(where | {"reason": in_one_line(error)})
+        return None
+
+
+def gather(
+    plan: Plan, comparison: Comparison, recorded: Recording, target: float, seed: int, tell: Callable[[str], None]
+) -> Results:
+    """Measure everything; ``tell`` is told what comes next, ``expected`` says about how often.
+
+    What a backend fails at is in ``failures``, what took too long in ``given_up``, and what is not installed in
+    ``absent``: nothing is left out without a line.
+    """
+    watched = Watched(tell)
+    run = comparison.run
+    workload = Workload(
+        recording=recorded,
+        rows=1,
+        heads=run.model.kv_heads,
+        entries=plan.entries,
+        neighbours=run.memory.neighbours,
+        repeats=plan.repeats,
+        seed=seed,
+        limit_s=plan.limit_s,
+        device=str(comparison.device),
+    )
+    scaling = _scaling(plan, workload, target, watched)
+    return {
+        "format": FORMAT,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seed": seed,
+        "target": target,
+        "quick": plan.stride > 1,
+        "neighbours": workload.neighbours,
+        "rows": workload.rows,
+        "heads": workload.heads,
+        "segment": recorded.segment,
+        "key_dim": recorded.key_dim,
+        "machine": describe_machine(),
+        "exact": installed()[0].name,
+        "settings": _settings(plan, workload, watched),
+        "scaling": scaling,
+        "perplexity": _perplexity(plan, comparison, watched),
+        "steps": step_times(plan.step_sizes, comparison, recorded, scaling, watched.attempt, plan.limit_s),
+        "failures": watched.failures,
+        "given_up": watched.given_up,
+        "absent": {spec.name: spec.pip_line for spec in registry().specs() if spec.missing()},
+    }
+
+
+def expected(plan: Plan) -> int:
+    """How many measurements there will be, about: at most sizes it takes one or two to find what reaches the target."""
+    specs = installed()
+    settings = sum(len(settings_of(spec, plan.stride)) for spec in specs)
+    others = len(specs) * (len(plan.sizes) + len(plan.step_sizes)) + sum(not spec.exact for spec in specs)
+    return 2 * settings + others + len(FLOORS) + 2
+
+
+def _settings(plan: Plan, workload: Workload, watched: Watched) -> list[dict[str, Any]]:
+    """Every setting of every backend at one size. What adds cost is not looked at here, so few are timed."""
+    searched = replace(workload, turnover=0.0)
+    found: list[dict[str, Any]] = []
+    for spec in installed():
+        for options in settings_of(spec, plan.stride):
+            point = _measured("settings", searched, spec, options, watched)
+            if point is None:
+                break  # it would fail again, or take as long
+            found.append(point.numbers())
+    return found
+
+
+def _scaling(plan: Plan, workload: Workload, target: float, watched: Watched) -> list[dict[str, Any]]:
+    """The first setting of every backend that reaches the target, at every size, and those tried before it."""
+    found: list[dict[str, Any]] = []
+    for spec in installed():
+        settings = settings_of(spec, plan.stride)
+        for entries in plan.sizes:
+            points = _until(replace(workload, entries=entries), spec, settings, target, watched)
+            found += [point.numbers() for point in points]
+            reached = [point for point in points if point.recall >= target]
+            # The more entries, the harder: what did not reach the target will not do so again.
+            settings = settings[settings.index(dict(reached[-1].options)) :] if reached else settings[-1:]
+            if not points:
+                break
+    return found
+
+
+def _until(
+    workload: Workload, spec: BackendSpec, settings: list[dict[str, Any]], target: float, watched: Watched
+) -> list[Point]:
+    points: list[Point] = []
+    for options in settings:
+        point = _measured("sizes", workload, spec, options, watched)
+        points += [point] if point else []
+        if point is None or point.recall >= target:
+            break
+    return points
+
+
+def _measured(
+    part: str, workload: Workload, spec: BackendSpec, options: Mapping[str, Any], watched: Watched
+) -> Point | None:
+    setting = described(spec.name, options)
+    return watched.attempt(part, setting, workload.entries, lambda: workload.measure(spec.name, options))
+
+
+def _perplexity(plan: Plan, comparison: Comparison, watched: Watched) -> list[dict[str, Any]]:
+    """Without a memory, with every setting of every backend, and with the floors."""
+    found: list[dict[str, Any]] = []
+
+    def add(kind: str, name: str, options: Mapping[str, Any], floor: Floor | None) -> None:
+        backend = name if kind == "backend" else installed()[0].name
+        memory = MemoryConfig(
+            backend=backend,
+            capacity=plan.capacity,
+            neighbours=comparison.run.memory.neighbours,
+            options=dict(options),
+        )
+        result = watched.attempt(
+            "perplexity",
+            described(name, options),
+            plan.capacity,
+            lambda: comparison.evaluate(None if kind == "none" else memory, floor=floor),
+        )
+        if result is not None:
+            found.append({"kind": kind, "name": name, "options": dict(options), **result.numbers()})
+
+    add("none", "memory off", {}, None)
+    for name, floor in FLOORS.items():
+        add("floor", name, {}, floor)
+    for spec in installed():
+        for options in settings_of(spec, plan.stride):
+            add("backend", spec.name, options, None)
+    return found

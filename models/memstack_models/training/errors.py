@@ -1,0 +1,15 @@
+"""The mistakes that training and evaluation can be told about, one class each; messages are one line with the mend."""
+
+from memstack.contract.errors import MemstackError
+
+
+class CheckpointError(MemstackError, ValueError):
+    """A checkpoint, or a part of one, is missing, damaged or of another shape."""
+
+
+class DivergedError(MemstackError, ArithmeticError):
+    """Training produced a loss or a gradient that is not a number."""
+
+
+class RunFolderError(MemstackError, ValueError):
+    """A run folder holds something else than what was asked of it."""

@@ -1,0 +1,195 @@
+"""Run folders: the resolved configuration, the tokeniser, the log and the checkpoint of one run."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from memstack.plugins import config as configuration
+from memstack.plugins.registry import registry
+from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
+from memstack_models.training import checkpoint
+from memstack_models.training.config import RunConfig
+from memstack_models.training.errors import CheckpointError, RunFolderError
+from memstack_models.transformer.transformer import Transformer
+
+RECIPES, PRETRAINED = Path(__file__).parent / "recipes", Path(__file__).parent / "pretrained"
+CONFIG, LOG = "config.toml", "log.jsonl"
+LEFTOVERS = {FILE, DIGEST, f"{CONFIG}.writing"}
+"""What a run killed while it was made may have written."""
+MAY_CHANGE = {
+    *(f"train.{name}" for name in ("log_every", "checkpoint_every", "validate_every", "validate_tokens")),
+    "train.checkpoint_activations",
+    "memory.options.overlap",
+}
+PROBE = "memory.probe."
+
+
+def recipe(name: str, overrides: Iterable[str]) -> RunConfig:
+    """Read a bundled recipe by name, or a TOML file by path, and check the memory's options against its backend."""
+    bundled = RECIPES / f"{name}.toml"
+    path = bundled if bundled.is_file() else Path(name)
+    if not path.is_file():
+        names = sorted(path.stem for path in RECIPES.glob("*.toml"))
+        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {', '.join(names)}")
+    run = checked(configuration.load(RunConfig, path, overrides))
+    folder = Path(run.data.corpus)
+    if not folder.is_dir():
+        return run
+    # The run may be resumed or evaluated from another folder.
+    return run.model_copy(update={"data": run.data.model_copy(update={"corpus": str(folder.resolve())})})
+
+
+def checked(run: RunConfig) -> RunConfig:
+    """Return the run after its backend has accepted the memory's options."""
+    registry().options(run.memory.backend, run.memory.options)
+    return run
+
+
+def create(folder: Path, run: RunConfig, tokenizer: Tokenizer) -> None:
+    """Begin a run in an empty or new folder; RunFolderError if it already holds one.
+
+    The configuration is written last: what a kill leaves before that is no run yet, and is written over.
+    """
+    refuse_occupied(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(folder)
+    _replace(folder / CONFIG, configuration.dump(run))
+
+
+def refuse_occupied(folder: Path) -> None:
+    """RunFolderError unless a run can begin in this folder."""
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder} is a file; choose another folder")
+    if is_begun(folder):
+        raise RunFolderError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
+    others = {path.name for path in folder.iterdir()} - LEFTOVERS if folder.exists() else set[str]()
+    if others:
+        raise RunFolderError(f"{folder} holds other files ({min(others)}, ...); choose a new folder")
+
+
+def is_begun(folder: Path) -> bool:
+    """True once the folder holds a run, even one killed before its first checkpoint."""
+    return (folder / CONFIG).is_file()
+
+
+def read_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration a run was made with, after overrides."""
+    if not is_begun(folder):
+        shipped = ", ".join(sorted(path.name for path in PRETRAINED.iterdir()))
+        raise CheckpointError(f"there is no run in {folder}: {CONFIG} is missing; checkpoints that ship: {shipped}")
+    return checked(configuration.load(RunConfig, folder / CONFIG, overrides))
+
+
+def refuse_other(folder: Path, run: RunConfig) -> None:
+    """RunFolderError if the folder's run was made with a configuration that differs in what decides its losses."""
+    before, now = _flat(read_config(folder).model_dump()), _flat(run.model_dump())
+    # What 1/sqrt(step) gives at a step does not depend on how many follow.
+    may_change = MAY_CHANGE | ({"train.steps"} if run.train.schedule == "rsqrt" else set())
+    keys = before.keys() | now.keys()
+    if all(each.get(f"{PROBE}below") == "warn" for each in (before, now)):
+        may_change |= {key for key in keys if key.startswith(PROBE)}  # a probe that only warns changes no loss
+    for key in sorted(keys):
+        if before.get(key) != now.get(key) and key not in may_change and not key.startswith("eval."):
+            raise RunFolderError(
+                f"{folder} holds another run: {key} is {before.get(key)!r} there and {now.get(key)!r} here; "
+                "choose another --out"
+            )
+
+
+def find(name: str) -> Path:
+    """A run folder by path, or a checkpoint that ships with memstack by name."""
+    path = Path(name)
+    shipped = PRETRAINED / name
+    if not path.exists() and shipped.is_dir():
+        return shipped
+    return path
+
+
+def load_model(folder: Path, run: RunConfig, device: torch.device) -> tuple[Transformer, Tokenizer]:
+    """Build the model of a run folder with its trained weights."""
+    tokenizer = load_tokenizer(folder)
+    tensors, _ = checkpoint.load(folder, "model.")
+    model = Transformer(run.model, tokenizer.vocab_size, run.memory.neighbours)
+    weights = {name.removeprefix("model."): tensor.float() for name, tensor in tensors.items()}
+    load_weights(model, weights, folder)
+    return model.to(device), tokenizer
+
+
+def load_weights(model: Transformer, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Load weights, or say in one line which of them has another shape than the configuration asks for."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    came = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | came.keys()):
+        if expected.get(name) != came.get(name):
+            raise CheckpointError(
+                f"{folder / checkpoint.FILE} is of another shape: {name} is {came.get(name, 'missing')}, "
+                f"the configuration asks for {expected.get(name, 'no such weight')}"
+            )
+    model.load_state_dict(dict(weights))
+
+
+def export(source: Path, target: Path) -> None:
+    """Write a run's weights in bfloat16, its tokeniser, configuration and log to a new folder, for others to use.
+
+    The folder appears whole or not at all.
+    """
+    run, tokenizer = read_config(source), load_tokenizer(source)
+    tensors, progress = checkpoint.load(source, "model.")
+    refuse_occupied(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
+        create(made := Path(aside) / target.name, run, tokenizer)
+        checkpoint.save(made, {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}, progress)
+        _replace(made / LOG, "".join(_log_until(source, progress["step"])))
+        if target.exists():
+            target.rmdir()
+        made.rename(target)
+
+
+def append_log(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line to the run's log."""
+    with (folder / LOG).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(dict(entry)) + "\n")
+
+
+def rewind_log(folder: Path, step: int) -> None:
+    """Drop what a killed run logged after its last checkpoint; a line cut in half goes as well."""
+    _replace(folder / LOG, "".join(_log_until(folder, step)))
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The run's log, entry by entry."""
+    return [json.loads(line) for line in _log_until(folder, sys.maxsize)]
+
+
+def _log_until(folder: Path, step: int) -> list[str]:
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.is_file() else []
+    return [line for line in lines if _step_of(line) <= step]
+
+
+def _step_of(line: str) -> int:
+    """The step a log line is about; beyond every step if the line was not written to its end."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else sys.maxsize + 1
+    except json.JSONDecodeError:
+        return sys.maxsize + 1
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that it is never there in part."""
+    aside = path.with_name(f"{path.name}.writing")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

@@ -1,0 +1,78 @@
+"""A stream of text and what is remembered of it: reader, memories and cache, whose rows belong together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memstack import Memory, MemoryShape, create_memory, inspect_keys
+from memstack.plugins.config import MemoryConfig
+from memstack.plugins.registry import registry
+from memstack_models.data.reader import Reader, Segment
+from memstack_models.transformer.cache import Cache
+from memstack_models.transformer.config import ModelConfig
+from memstack_models.transformer.transformer import New
+
+
+@dataclass
+class Stream:
+    """Rows of documents, read in order. Training, evaluation and each part of an accumulated step have their own."""
+
+    reader: Reader
+    memories: Sequence[Memory]
+    cache: Cache
+    memory_layers: tuple[int, ...]
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Segment:
+        """Read a segment; rows that start a document forget the one before."""
+        segment = next(self.reader)
+        for memory in self.memories:
+            memory.reset(segment.starts)
+        self.cache.reset(segment.starts)
+        return segment
+
+    def remember(self, new: New) -> None:
+        """Write what the model made of the segment; call it once per segment, after backward."""
+        self.cache.add(new.layers)
+        stored = [
+            (memory, new.layers[layer - 1]) for layer, memory in zip(self.memory_layers, self.memories, strict=False)
+        ]
+        inspect_keys([layer.keys for _, layer in stored])
+        for memory, layer in stored:
+            memory.add(layer.keys, layer.values)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return positions, memories and cache as named tensors."""
+        parts = {"reader": self.reader.state_dict(), "cache": self.cache.state_dict()}
+        parts |= {f"memory.{i}": memory.state_dict() for i, memory in enumerate(self.memories)}
+        return {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue where the saved stream was."""
+        self.reader.load_state_dict(below(state, "reader"))
+        self.cache.load_state_dict(below(state, "cache"))
+        for i, memory in enumerate(self.memories):
+            memory.load_state_dict(below(state, f"memory.{i}"))
+
+
+def create_memories(model: ModelConfig, memory: MemoryConfig, rows: int, device: torch.device) -> list[Memory]:
+    """Build one memory per memory layer, its store on the model's device if that backend's search can run there."""
+    shape = MemoryShape(
+        rows=rows,
+        heads=model.kv_heads,
+        key_dim=model.head_dim,
+        value_dim=model.head_dim,
+        capacity=memory.capacity,
+    )
+    options = registry().placed(memory.backend, memory.options, device)
+    return [create_memory(memory.backend, shape, **options) for _ in model.memory_layers]
+
+
+def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The part of a flat state whose names begin with ``prefix.``, under their names without it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}

@@ -1,0 +1,1 @@
+"""The model: a decoder whose chosen layers attend to a memory."""

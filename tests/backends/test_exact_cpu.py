@@ -1,0 +1,265 @@
+"""Exact search by an 8-bit first pass: it finds what float64 finds, whatever the keys are."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.first_pass import needs_kernel
+from helpers.hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
+from memstack_exact.cpu import first_pass, library
+from memstack_exact.search import ExactMemory
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from memstack import BackendUnavailableError, MemoryShape, create_memory
+from memstack.contract.errors import MemstackError
+
+
+def one_coordinate(n: int) -> Tensor:
+    """One number so large that all others are rounded to nothing."""
+    keys = random(MEMORIES, n, DIM)
+    keys[..., 0] = 1000
+    return keys
+
+
+def descending(n: int) -> Tensor:
+    """Best last for every query that resembles the first: the threshold rises with every key."""
+    keys = unit(n)
+    return keys.gather(1, (keys @ keys[:, :1].mT).argsort(1).expand(-1, -1, DIM))
+
+
+KEYS = (unit, repeating, nearly_equal, of_all_lengths, one_coordinate, zeros, descending)
+
+
+@needs_kernel
+@pytest.mark.parametrize("k", [1, 32])
+@pytest.mark.parametrize("n", [1, 15, 160, 5000])
+@pytest.mark.parametrize("make", KEYS, ids=lambda make: make.__name__)
+def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int) -> None:
+    keys = make(max(n, 4))[:, :n]
+    queries = torch.cat([random(MEMORIES, 20, DIM), keys[:, :1], keys[:, :1] * 3, torch.zeros(MEMORIES, 1, DIM)], 1)
+    passed = first_pass.FirstPass(MemoryShape(rows=1, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=n))
+    passed.write(torch.tensor([0]), torch.arange(n)[None], keys[None])
+    slots = passed.search(keys[None], torch.tensor([n]), queries[None], k)[0]
+    assert ((slots >= 0).sum(-1) >= min(k, n)).all()
+    scores = queries.double() @ keys.double().mT
+    lengths = queries.double().norm(dim=-1)[..., None] * keys.double().norm(dim=-1)[:, None]
+    best = scores.topk(min(k, n)).indices
+    for row in range(MEMORIES):
+        for q in range(queries.shape[1]):
+            found = slots[row, q][slots[row, q] >= 0].tolist()
+            assert len(found) == len(set(found))
+            assert_none_better(scores[row, q], DIM * 2.0**-23 * lengths[row, q], set(found), set(best[row, q].tolist()))
+
+
+def assert_none_better(scores: Tensor, rounding: Tensor, found: set[int], best: set[int]) -> None:
+    """Nothing but the rounding of float32 sums, of these very keys, may have decided between two."""
+    missed, instead = (torch.tensor(sorted(some), dtype=torch.int64) for some in (best - found, found - best))
+    assert (scores[missed][:, None] - scores[instead] <= rounding[missed][:, None] + rounding[instead]).all()
+
+
+@needs_kernel
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("make", [lambda r: -1e37 * (1 + r), lambda r: 1e36 * r, lambda r: 3e36 * (2 * r - 1)])
+def test_rounded_scores_that_overflow_hide_no_true_one(make: Callable[[Tensor], Tensor], seed: int) -> None:
+    keys = torch.zeros(1, 1, 1024, DIM)
+    keys[..., 0] = make(torch.rand(1024, generator=torch.Generator().manual_seed(seed)))
+    keys[:, :, seed::32, 0] = 2.7007e36 * (1 + 0.002 * keys[:, :, seed::32, 0].sign())
+    queries = torch.eye(DIM)[None, None, :1]
+    passed = first_pass.FirstPass(MemoryShape(rows=1, heads=1, key_dim=DIM, value_dim=1, capacity=1024))
+    passed.write(torch.tensor([0]), torch.arange(1024)[None], keys[0, :, None].transpose(0, 1))
+    slots = passed.search(keys, torch.tensor([1024]), queries, 4)
+    assert slots is not None
+    scores = keys[0, 0, :, 0]
+    assert torch.equal(scores[slots[0, 0, 0]].sort().values, scores.topk(4).values.sort().values)
+
+
+@needs_kernel
+def test_a_memory_with_it_can_be_copied() -> None:
+    memory = create_memory("exact", SMALL, first_pass="int8")
+    memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
+    queries = random(1, 1, 3, 8)
+    assert torch.equal(copy.deepcopy(memory).search(queries, 4).positions, memory.search(queries, 4).positions)
+
+
+@needs_kernel
+@pytest.mark.parametrize("asked", [1, 3, 64, 200])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_memory_finds_the_same_with_it_and_without(asked: int, dtype: str) -> None:
+    """In a ring that has gone round, in rows of different lengths."""
+    shape = MemoryShape(rows=3, heads=2, key_dim=20, value_dim=4, capacity=700)
+    plain, fast = (create_memory("exact", shape, dtype=dtype, first_pass=name) for name in ("none", "int8"))
+    for memory in (plain, fast):
+        for n, row in ((400, 0), (500, 1), (300, None)):
+            memory.add(random(3, 2, n, 20) * math.sqrt(n), random(3, 2, n, 4))
+            if row is not None:
+                memory.reset(torch.arange(3) == row)
+    queries = random(3, 4, asked, 20)
+    found, true = fast.search(queries, 16), plain.search(queries, 16)
+    torch.testing.assert_close(found.scores, true.scores)
+    assert (found.positions == true.positions).float().mean() > 0.99  # the rest tie in half precision
+
+
+@pytest.mark.parametrize("first_pass", ["none", pytest.param("int8", marks=needs_kernel)])
+@pytest.mark.parametrize("asked", [1, 40])
+def test_slots_are_proposed_in_order_and_none_twice(first_pass: str, asked: int) -> None:
+    """Which the store relies on, as ``in_order`` says; in rows that hold fewer than are asked for as well."""
+    shape = MemoryShape(rows=2, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=900)
+    memory = create_memory("exact", shape, first_pass=first_pass, block=2000)
+    assert isinstance(memory, ExactMemory)
+    for n, row in ((950, 0), (20, 2)):
+        memory.add(random(2, MEMORIES, n, DIM), random(2, MEMORIES, n, 1))
+        memory.reset(torch.arange(2) == row)
+    for slots in memory.index_search(random(2, MEMORIES, asked, DIM), 32).flatten(0, 2):
+        live = slots[slots >= 0]
+        assert bool((live[1:] > live[:-1]).all())
+
+
+@needs_kernel
+def test_ties_fall_alike_whatever_stood_in_the_ring_before() -> None:
+    """A run that is saved and resumed writes the ring anew, with other bounds, and finds what it would have found."""
+    shape = MemoryShape(rows=1, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=1000)
+    worn, fresh = (create_memory("exact", shape, first_pass="int8") for _ in range(2))
+    for scale, n in ((1e3, 700), (1.0, 1300)):
+        worn.add(repeating(n)[None] * scale, random(1, MEMORIES, n, 1))
+    fresh.load_state_dict(worn.state_dict())
+    queries = random(1, MEMORIES, 70, DIM)
+    assert bool((worn.search(queries, 32).positions == fresh.search(queries, 32).positions).all())
+
+
+@needs_kernel
+def test_a_query_that_is_not_finite_harms_no_other() -> None:
+    shape = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
+    memory = create_memory("exact", shape, first_pass="int8")
+    memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
+    queries = random(1, 1, 3, 8)
+    queries[..., 1, :] = torch.nan
+    found = memory.search(queries, 4)
+    assert found.mask[0, 0].sum(-1).tolist() == [4, 0, 4]
+
+
+def no_room() -> Tensor:
+    raise OSError("no space left on device")
+
+
+def broken_compiler() -> bytes:
+    raise OSError("c++ said: no such header\nat all")
+
+
+def no_compiler() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library.shutil, "which", lambda name: None)
+        return COMPILED()
+
+
+def failing_compiler() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "FLAGS", ("--no-such-flag",))
+        return COMPILED()
+
+
+class OldProcessor(bytes):
+    @staticmethod
+    def available() -> bool:
+        return False
+
+
+COMPILED = library._compiled
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A machine on which the loop cannot be had."""
+    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path))
+    monkeypatch.setattr(library, "_compiled", request.param)
+    monkeypatch.setattr(library, "_loaded", lambda library: request.param())
+    library.outcome.cache_clear()
+    yield
+    library.outcome.cache_clear()
+
+
+SMALL = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (broken_compiler, "failed (c++ said: no such header); first_pass = 'none' needs no compiler"),
+        (no_compiler, "install g++ or clang, or name one in CXX"),
+        (failing_compiler, "--no-such-flag"),
+        (OldProcessor, "AVX-512 VNNI"),
+    ],
+    indirect=["broken"],
+)
+@pytest.mark.usefixtures("broken")
+def test_where_it_cannot_run_that_is_one_line(message: str) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        create_memory("exact", SMALL, first_pass="int8")
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("broken", [no_compiler], indirect=True)
+@pytest.mark.usefixtures("broken")
+def test_by_default_a_machine_that_cannot_searches_without_it_and_knows_why() -> None:
+    memory = create_memory("exact", SMALL)
+    memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
+    assert bool(memory.search(random(1, 1, 3, 8), 4).mask.all())
+    assert isinstance(memory, ExactMemory)
+    assert "install g++ or clang" in memory.why_no_first_pass
+
+
+@needs_kernel
+def test_by_default_it_is_taken() -> None:
+    memory = create_memory("exact", SMALL)
+    assert isinstance(memory, ExactMemory)
+    assert memory.why_no_first_pass == ""
+
+
+def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:
+    with pytest.raises(BackendUnavailableError, match="on a CPU it is 'int8'"):
+        create_memory("exact", SMALL, first_pass="bfloat16")
+    with pytest.raises(MemstackError, match="which dtype = 'int8' has not"):
+        create_memory("exact", SMALL, first_pass="int8", dtype="int8")
+    memory = create_memory("exact", SMALL, dtype="int8")
+    assert isinstance(memory, ExactMemory)
+    assert "cannot be scored again" in memory.why_no_first_pass
+
+
+@needs_kernel
+@pytest.mark.parametrize(("dtype", "key_dim"), [("float32", 64), ("bfloat16", 64), ("float32", 128), ("float32", 32)])
+def test_what_it_keeps_beside_the_8_bit_key_is_two_in_a_hundred(dtype: str, key_dim: int) -> None:
+    shape = MemoryShape(rows=2, heads=3, key_dim=key_dim, value_dim=key_dim, capacity=1024)
+    passed = first_pass.FirstPass(shape)
+    kept = passed.nbytes / (2 * 3 * 1024)
+    entry = 2 * key_dim * getattr(torch, dtype).itemsize
+    assert kept - key_dim <= 0.02 * (entry + key_dim)
+
+
+@needs_kernel
+def test_codes_lie_where_the_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In files, where more is stored than memory holds; where those do not fit, it does without."""
+    whole, in_files = (create_memory("exact", SMALL, folder=folder) for folder in (None, tmp_path))
+    for memory in (whole, in_files):
+        memory.add(random(1, 1, 100, 8), random(1, 1, 100, 1))
+    queries = random(1, 1, 5, 8)
+    assert torch.equal(whole.search(queries, 4).positions, in_files.search(queries, 4).positions)
+    asked = []
+    monkeypatch.setattr(first_pass, "new_zeros", lambda size, dtype, store: asked.append(store.folder) or no_room())
+    memory = create_memory("exact", SMALL, folder=tmp_path)
+    assert isinstance(memory, ExactMemory)
+    assert asked == [tmp_path]
+    assert "GB beside the store" in memory.why_no_first_pass
+
+
+@needs_kernel
+def test_the_bound_of_keys_that_have_left_does_not_stay() -> None:
+    """They count until the ring has gone round once more: a tile is not bounded by all that ever stood there."""
+    passed = first_pass.FirstPass(MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=48))
+    for scale, first in ((1e6, 0), (1.0, 24), (1.0, 0), (1.0, 24)):
+        slots = (torch.arange(24) + first)[None]
+        passed.write(torch.tensor([0]), slots, normalize(random(1, 1, 24, 8), dim=-1) * scale)
+    assert float(passed._bounds.amax()) < 2

@@ -1,0 +1,142 @@
+"""How times grow: slopes, defects, what is left out, and all of it at a tiny size."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from memstack_models.report.collect import Watched
+from typer.testing import CliRunner
+
+from benchmarks.goals import growth, growth_results
+from benchmarks.goals.growth import Axis
+from memstack import BackendSpec, BackendUnavailableError
+from memstack.measure import TooSlowError
+
+TINY = {
+    "entries": Axis(sizes=(32, 64, 128), segment=16),
+    "memories": Axis(sizes=(1, 2, 16), segment=16, entries=32),
+}
+ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG"
+
+app = typer.Typer()
+app.command()(growth.main)
+
+
+def cells(times: Callable[[int], float], verb: str = "search") -> list[dict[str, Any]]:
+    sizes = (512, 2048, 8192, 32768)
+    return [{"axis": "entries", "backend": "exact", "size": size, verb: times(size)} for size in sizes]
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+def test_the_slope_is_the_exponent(exponent: float) -> None:
+    assert growth_results.slope([(size, 3 * size**exponent) for size in (1, 4, 8)]) == pytest.approx(exponent)
+
+
+def test_the_slope_is_that_of_the_upper_end() -> None:
+    assert growth_results.slope([(1, 100.0), (2, 100.0), (4, 4.0), (8, 8.0), (16, 16.0)]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("exponent", "defect"), [(1.09, False), (1.11, True)])
+def test_worse_than_linear_is_a_defect(exponent: float, defect: bool) -> None:
+    results = {"cells": cells(lambda size: size**exponent)}
+    results["slopes"] = growth_results.slopes(results["cells"])
+    assert [one["defect"] for one in results["slopes"]] == [defect]
+    table = growth_results.slopes_table(results, "entries")
+    assert list(table.columns[3].cells) == [f"{exponent:.2f}{'!' if defect else ''}"]
+
+
+def test_two_sizes_have_no_slope() -> None:
+    assert growth_results.slopes(cells(float)[:2]) == []
+
+
+def test_what_to_expect_is_read_off_the_last_two_sizes() -> None:
+    expected = growth._expected  # pyright: ignore[reportPrivateUsage]
+    assert expected({512: 9.0}, 2048) == 0.0
+    assert expected({512: 2.0, 2048: 3.0}, 8192) == pytest.approx(4.5)
+    assert expected({512: 0.1, 2048: 3.0}, 8192) == pytest.approx(12.0)  # no more than linearly: the first was warmer
+
+
+def test_a_backend_is_given_up_when_it_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    clock = iter([0.0, 1.0, 1.0, 5.0, 5.0])  # the second size takes four times the first, as the third would
+
+    def fake(backend: str, *, memories: int, entries: int, segment: int, limit_s: float) -> dict[str, float]:
+        sizes.append(entries)
+        return {"search": 1.0, "add": 1.0, "step": 1.0}
+
+    monkeypatch.setattr(growth, "timed_memory", fake)
+    monkeypatch.setattr(growth.time, "perf_counter", lambda: next(clock))
+    watched, axis = Watched(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
+    found = list(growth._along("entries", axis, "exact", 10.0, watched))  # pyright: ignore[reportPrivateUsage]
+    assert sizes == [cell["size"] for cell in found] == [512, 2048]
+    assert watched.given_up == [
+        {
+            "part": "by entries",
+            "setting": "exact, 1 x",
+            "entries": 8192,
+            "reason": "by the sizes before it would take some 16 s, and 10 s are allowed",
+        }
+    ]
+
+
+def test_filling_is_cut_short() -> None:
+    with pytest.raises(TooSlowError, match="adding 16 of 144 entries"):
+        growth.timed_memory("exact", memories=1, entries=128, segment=16, limit_s=0.0)
+
+
+def run(tmp_path: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["--out", str(tmp_path), "--backend", "exact", "--backend", "hnsw", *arguments])
+
+
+def test_it_measures_and_draws_every_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "AXES", TINY)
+    monkeypatch.setattr(BackendSpec, "missing", lambda spec: ("hnswlib",) if spec.name == "hnsw" else ())
+    done = run(tmp_path, "--entries", "64")
+    assert done.exit_code == 0, done.output
+    assert "left out: both axes, hnsw" in done.output
+    results = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
+    measured = [(cell["axis"], cell["backend"], cell["size"]) for cell in results["cells"]]
+    assert measured == [
+        *(("entries", name, size) for name in ("no memory", "exact") for size in (32, 64)),
+        *(("memories", name, size) for name in ("no memory", "exact") for size in (1, 2, 16)),
+    ]
+    assert all(cell["recall"] == 1.0 for cell in results["cells"] if cell["backend"] == "exact")
+    assert {one["verb"] for one in results["slopes"] if one["backend"] == "exact"} == {"search", "add", "step"}
+    pictures = [tmp_path / f"growth-{name}.png" for name in TINY]
+    before = [picture.read_bytes() for picture in pictures]
+    assert [picture[:4] for picture in before] == [PNG, PNG]
+    for picture in pictures:
+        picture.unlink()
+    assert run(tmp_path, "--redraw").exit_code == 0
+    assert [picture.read_bytes() for picture in pictures] == before
+
+
+def test_a_backend_that_fails_is_told_of_and_takes_no_other_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(backend: str, **settings: object) -> dict[str, float]:
+        raise BackendUnavailableError("broken on purpose")
+
+    monkeypatch.setattr(growth, "AXES", {"entries": TINY["entries"]})
+    monkeypatch.setattr(growth, "timed_memory", fail)
+    done = run(tmp_path)
+    assert done.exit_code == 1
+    assert "broken on purpose" in done.output
+    results = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
+    assert {cell["backend"] for cell in results["cells"]} == {"no memory"}
+
+
+def test_the_scripts_can_be_imported_without_what_they_draw_and_compare_with() -> None:
+    """They start in environments that have the backends' libraries only."""
+    code = "import sys; from benchmarks.goals import growth, peer, peer_worker; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
+    assert "memstack_models" in loaded
+    assert not {"matplotlib", "faiss", "jax", "memorizing_transformers_pytorch"} & loaded

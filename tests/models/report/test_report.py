@@ -1,0 +1,278 @@
+"""memstack report: what it measures, what it concludes, and that its page can be looked at."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.small_checkpoint import write_checkpoint
+from memstack_models.report import collect, step_times
+from memstack_models.report import run as report
+from memstack_models.report.collect import Plan
+from memstack_models.report.conclusions import backend_names, conclusions, crossover, good_enough
+from memstack_models.report.figures import FIGURES
+from memstack_models.report.html import PAGE, write_page
+from memstack_models.report.style import looks, plain, short
+
+from memstack import BackendSpec, ConfigError, MemoryShape, create_memory
+from memstack.cli import main as cli
+from memstack.measure import KEY_SETS, Point, RandomEntries, Recent, add_entries, front, settings_of
+from memstack.plugins.registry import registry
+
+PLAN = Plan(
+    entries=96,
+    sizes=(32, 96),
+    step_sizes=(32, 64),
+    documents=2,
+    tokens=150,
+    capacity=64,
+    repeats=1,
+)
+GRAPHS = replace(
+    registry().spec("hnsw"), knob={"exact_below": (16,), "m": (5,), "ef_construction": (5,), "ef_search": (4, 64)}
+)
+GHOST = BackendSpec(name="ghost", target="nowhere:Ghost", summary="cannot be made", knob={"depth": (1, 2)})
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the command did."""
+
+    results: Results
+    folder: Path
+    printed: str
+    code: int
+
+
+def memstack(*arguments: object) -> tuple[int, str]:
+    """Run a command line; its exit code and output."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
+        patch.setattr("sys.argv", ["memstack", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+    return int(stopped.value.code or 0), printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A report about exact search, graphs with a knob, and a backend that fails whatever is asked of it."""
+    folder = tmp_path_factory.mktemp("report") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for module in (collect, step_times):
+            patch.setattr(module, "installed", lambda: [registry().spec("exact"), GRAPHS, GHOST])
+        patch.setattr(collect, "QUICK", PLAN)
+        checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+        code, printed = memstack("report", checkpoint, "--quick", "--out", folder, "--recall", "0.5")
+    return Made(json.loads((folder / report.RESULTS).read_text()), folder, printed, code)
+
+
+def test_everything_is_measured_and_what_fails_is_told(made: Made) -> None:
+    results = made.results
+    settings = [(one["backend"], one["options"].get("ef_search")) for one in results["settings"]]
+    assert settings == [("exact", None), ("hnsw", 4), ("hnsw", 64), ("hnsw", None)]
+    assert {(one["backend"], one["entries"]) for one in results["scaling"]} == {
+        (name, entries) for name in ("exact", "hnsw") for entries in PLAN.sizes
+    }
+    names = [one["name"] for one in results["perplexity"]]
+    assert names == ["memory off", "most recent entries", "random entries", "exact", "hnsw", "hnsw", "hnsw"]
+    assert all("recall" in one for one in results["perplexity"] if one["name"] not in ("memory off", "exact"))
+    assert [(one["backend"], one["entries"]) for one in results["steps"]] == [
+        (None, 0), ("exact", 32), ("exact", 64), ("hnsw", 32), ("hnsw", 64)
+    ]  # fmt: skip
+    assert {one["part"] for one in results["failures"]} == {"sizes", "settings", "perplexity", "steps"}
+    assert all("ghost" in one["reason"] for one in results["failures"])
+
+
+def test_the_exact_search_finds_all_and_a_poor_setting_does_not(made: Made) -> None:
+    results = made.results
+    recalls = {(one["backend"], one["options"].get("ef_search")): one["recall"] for one in results["settings"]}
+    assert recalls["exact", None] == 1.0
+    assert recalls["hnsw", 64] < recalls["hnsw", None] == 1.0  # by default it searches so few exactly
+    perplexity = {(one["name"], one["options"].get("ef_search")): one for one in results["perplexity"]}
+    assert perplexity["random entries", None]["recall"] < perplexity["hnsw", 64]["recall"]
+
+
+def test_a_report_can_be_drawn_again(made: Made, tmp_path: Path) -> None:
+    """To the byte, from the numbers alone."""
+    shutil.copy(made.folder / report.RESULTS, tmp_path)
+    code, printed = memstack("report", "--redraw", tmp_path / report.RESULTS)
+    assert (code, printed.strip()) == (0, f"wrote {tmp_path / PAGE}")
+    assert (tmp_path / PAGE).read_bytes() == (made.folder / PAGE).read_bytes()
+    assert {path.name for path in tmp_path.glob("*.png")} == {f"{name}.png" for name in FIGURES}
+
+
+def test_the_page_needs_nothing_else(made: Made) -> None:
+    page = (made.folder / PAGE).read_text()
+    sources = re.findall(r'(?:src|href|srcset)="([^"]*)"', page)
+    assert len(sources) == 8
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert "ghost" in page.partition("Failed")[2]
+
+
+def test_a_report_of_failures_alone_is_a_page(made: Made, tmp_path: Path) -> None:
+    nothing: Results = {"settings": [], "scaling": [], "perplexity": [], "steps": []}
+    page = write_page(made.results | nothing, tmp_path).read_text()
+    assert "Too little could be measured" in page
+    assert "ghost" in page
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+LOADED = """<script>addEventListener("load", () => document.body.dataset.pictures =
+[...document.images].filter(image => image.complete && image.naturalWidth > 100).length)</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page in")
+def test_the_page_renders_with_its_pictures(made: Made) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    page, shot = made.folder / "watched.html", made.folder / "shot.png"
+    page.write_text((made.folder / PAGE).read_text().replace("</body>", f"{LOADED}</body>"))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={made.folder / 'profile'}"]
+
+    def opened(*more: str) -> str:
+        line = [str(CHROMIUM), *options, *more, page.as_uri()]
+        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    dom = opened("--dump-dom")
+    assert 'data-pictures="4"' in dom
+    for heading in ("Recall against speed", "Perplexity against recall", "How it was measured"):
+        assert f">{heading}</h2>" in dom
+    opened(f"--screenshot={shot}", "--window-size=1200,2400")
+    seen = torch.from_numpy(plt.imread(shot)[..., :3].copy())
+    assert seen.std() > 0.05
+    # Also in the lower half, where there are pictures only.
+    assert len(seen[1200:].reshape(-1, 3).unique(dim=0)) > 50
+
+
+def test_a_failing_backend_fails_the_command(made: Made) -> None:
+    assert made.code == 1
+    assert "failed: ghost, depth=1, 96 entries (settings): " in made.printed
+    assert all(sentence in made.printed for sentence in made.results["conclusions"])
+    assert f"wrote {made.folder / PAGE}" in made.printed
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"format": 0}'])
+def test_what_is_no_result_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ConfigError, match="holds no results"):
+        report.redraw(tmp_path / "results.json")
+
+
+def point(backend: str, entries: int, step_ms: float, recall: float = 1.0) -> Results:
+    return Point(
+        backend=backend,
+        options={},
+        rows=1,
+        heads=1,
+        entries=entries,
+        queries=16,
+        recall=recall,
+        attention_mass_recall=recall,
+        search_ms=step_ms,
+        add_ms=0.0,
+        worst_add_ms=0.0,
+        fill_s=0.0,
+    ).numbers()
+
+
+def made_up(**times: list[float]) -> Results:
+    """Results in which exact search takes a millisecond per entry of 10, 100 and 1000."""
+    sizes = 10, 100, 1000
+    scaling = [point("exact", size, size) for size in sizes]
+    scaling += [point(name, *each) for name, mine in times.items() for each in zip(sizes, mine, strict=False)]
+    empty: dict[str, list[Any]] = {"settings": [], "perplexity": [], "steps": []}
+    return {"exact": "exact", "target": 0.95, "scaling": scaling, **empty}
+
+
+def test_the_crossover_is_where_the_cost_falls_below_that_of_exact_search() -> None:
+    results = made_up(late=[100, 200, 500], never=[11, 101, 1001], always=[1, 2, 3], short=[20, 50], slow=[30])
+    assert crossover(results, "late") == pytest.approx(10**2.5, rel=1e-3)
+    assert crossover(results, "never") is None
+    assert crossover(results, "always") == 0.0
+    assert crossover(results, "short") == pytest.approx(10**1.5, rel=1e-3)
+    (said,) = conclusions(results)
+    assert "late is cheaper than exact search from about 320 entries on, up to 1,000;" in said
+    assert "never is not cheaper than exact search up to 1,000 entries" in said
+    assert "short is cheaper than exact search from about 32 entries on, up to 100 (with more it was given up" in said
+    assert "slow is not cheaper than exact search up to 10 entries (with more it was given up or missed" in said
+
+
+def test_a_setting_below_the_target_does_not_count() -> None:
+    results = made_up()
+    results["scaling"].append(point("poor", 1000, 1.0, recall=0.9))
+    assert crossover(results, "poor") is None
+    assert {one.backend for one in good_enough(results)} == {"exact"}
+    assert backend_names(results) == ["exact", "poor"]
+
+
+def test_a_front_has_what_nothing_else_beats() -> None:
+    measured = [Point(**point("any", 10, *each)) for each in ((9, 0.99), (5, 0.9), (6, 0.8), (2, 0.7))]
+    assert [one.recall for one in front(measured)] == [0.99, 0.9, 0.7]
+
+
+def test_a_backend_keeps_its_colour_whoever_else_is_there() -> None:
+    bundled = [spec.name for spec in registry().specs()]
+    names = ["exact", *(name for name in bundled if name != "exact")]
+    alone = {name: looks(["exact", name], "black")[name] for name in names[1:]}
+    together = looks(names, "black")
+    assert {name: together[name] for name in alone} == alone
+    assert len({look.colour for look in together.values()}) == len(names)
+    many = looks([str(i) for i in range(20)], "black")
+    assert len(many) == 20
+
+
+def test_numbers_are_written_without_exponents() -> None:
+    assert [short(size) for size in (512, 1024, 65536, 1 << 20)] == ["512", "1k", "64k", "1M"]
+    assert [plain(value) for value in (0.05, 20, 3000, 2e6)] == ["0.05", "20", "3k", "2M"]
+
+
+def test_every_setting_of_every_backend_is_one_its_options_accept() -> None:
+    for spec in registry().specs():
+        settings = settings_of(spec)
+        for setting in settings:
+            registry().options(spec.name, setting)
+        assert spec.exact or len(settings) > 2
+        assert settings_of(spec, stride=2)[-1] == settings[-1]
+
+
+SHAPE = MemoryShape(rows=2, heads=2, key_dim=8, value_dim=4, capacity=50)
+
+
+@pytest.mark.parametrize("added", [3, 50, 70])
+def test_the_floors_answer_with_the_newest_and_with_random_entries(added: int) -> None:
+    """Rows of different lengths; a row of three entries has no more to give."""
+    for floor in (Recent(SHAPE), RandomEntries(SHAPE)):
+        stream = KEY_SETS["isotropic"](SHAPE, 0)
+        add_entries(floor, stream, added, chunk=20)
+        floor.reset(torch.tensor([False, True]))
+        add_entries(floor, stream, 3)
+        queries = stream.queries(40)
+        found = floor.search(queries, 5)
+        assert torch.equal(found.positions, floor.search(queries, 5).positions)
+        assert found.positions[1, 0, 0].sort().values.tolist() == [-1, -1, 0, 1, 2]
+        newest = torch.arange(added + 3 - 5, added + 3)
+        if type(floor) is Recent:
+            assert torch.equal(found.positions[0].sort(-1).values, newest.expand(2, 40, 5))
+        else:
+            oldest = max(0, added + 3 - 50)
+            assert found.mask[0].all()
+            assert all(len(set(one)) == 5 for one in found.positions[0].flatten(0, 1).tolist())
+            assert (found.positions[0] < oldest + 10).any()
+            assert found.positions[0].max() >= max(oldest, added + 3 - 10)
+
+
+def test_the_random_floor_finds_its_share() -> None:
+    memory, random = create_memory("exact", SHAPE), RandomEntries(SHAPE)
+    for each in (memory, random):
+        add_entries(each, KEY_SETS["isotropic"](SHAPE, 0), 50)
+    queries = KEY_SETS["isotropic"](SHAPE, 1).queries(500)
+    found, truth = random.search(queries, 5).positions, memory.search(queries, 5).positions
+    assert (found[..., None] == truth[..., None, :]).any(-1).float().mean() == pytest.approx(0.1, abs=0.02)
