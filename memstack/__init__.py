@@ -24,7 +24,7 @@ from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec
 from memstack.store.finite import inspect_keys
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Quantised
-from memstack.store.per_head import SearchIndex, TieredMemory
+from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
 
 __all__ = [
     "MISSING_SCORE",
@@ -43,13 +43,13 @@ __all__ = [
     "MemstackError",
     "NonFiniteError",
     "OptionsError",
+    "PerHeadIndexMemory",
     "Quantised",
     "SearchIndex",
     "SearchResult",
     "ShapeError",
     "StaleResultError",
     "StateError",
-    "TieredMemory",
     "UnknownBackendError",
     "backends",
     "create_memory",

@@ -16,6 +16,6 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         recall_floor=0.9,
         # So small a block that the tests' searches run in several. Their few keys are bucketed at any target.
         test_options={"block": 64},
-        knob={"recall_target": (0.5, 0.7, 0.9, 0.95, 0.99)},
+        search_space={"recall_target": (0.5, 0.7, 0.9, 0.95, 0.99)},
     )
     return [spec]

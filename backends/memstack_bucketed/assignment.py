@@ -7,7 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 
-class Dealing(NamedTuple):
+class BucketAssignment(NamedTuple):
     """Slots dealt into buckets tile after tile: as many slots as buckets, one into each, each tile in another order.
 
     Slots of one tile never meet in a bucket, and slots of two tiles do with a chance of one in ``buckets``, whatever
@@ -43,8 +43,8 @@ class Dealing(NamedTuple):
         return self.slot(tile, torch.arange(self.buckets, device=device)).flatten()
 
 
-def deal(entries: int, buckets: int, device: torch.device) -> Dealing:
+def assign_buckets(entries: int, buckets: int, device: torch.device) -> BucketAssignment:
     """Deal so many slots, and those that the last tile lacks, into a power of two of buckets; always the same way."""
     tiles = -(-entries // buckets)
     starts, steps = torch.randint(buckets, (tiles, 2), generator=torch.Generator().manual_seed(0)).to(device).T
-    return Dealing(buckets, starts, steps | 1)
+    return BucketAssignment(buckets, starts, steps | 1)

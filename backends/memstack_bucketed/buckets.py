@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memstack import Quantised
-from memstack_bucketed.assignment import Dealing, deal
+from memstack_bucketed.assignment import BucketAssignment, assign_buckets
 from memstack_bucketed.plan import Plan
 from memstack_bucketed.sorted_runs import LEAST, largest, merged
 
@@ -29,21 +29,21 @@ def bucketed_slots(
     slots that are not live fill the columns. ``block`` scores are held at once, or as many as there are buckets; and as
     many candidates.
     """
-    dealing = deal(int(lengths.max()), plan.buckets, keys.device)
+    assignment = assign_buckets(int(lengths.max()), plan.buckets, keys.device)
     memories, asked = keys.flatten(0, 1), queries.flatten(0, 1)
     live = lengths.repeat_interleave(keys.shape[1])
     slots = torch.empty(*asked.shape[:2], k, dtype=torch.int64, device=keys.device)
-    slots_at_once = max(plan.buckets, min(KEYS_AT_ONCE, dealing.tiles * plan.buckets))
+    slots_at_once = max(plan.buckets, min(KEYS_AT_ONCE, assignment.tiles * plan.buckets))
     q_block = max(1, min(asked.shape[1], block // slots_at_once))
-    m_block = max(1, block // (q_block * dealing.tiles * plan.buckets))
+    m_block = max(1, block // (q_block * assignment.tiles * plan.buckets))
     tiles_at_once = max(1, block // (q_block * plan.buckets))
     q_many = max(q_block, block // plan.candidates)
     for m in range(0, asked.shape[0], m_block):
         some = slice(m, m + m_block)
         for q in range(0, asked.shape[1], q_many):
             parts = asked[some, q : q + q_many].split(q_block, 1)
-            best = _best_of_buckets(memories[some], live[some], parts, dealing, plan.kept, tiles_at_once)
-            slots[some, q : q + q_many] = _best_slots(best, dealing, k)
+            best = _best_of_buckets(memories[some], live[some], parts, assignment, plan.kept, tiles_at_once)
+            slots[some, q : q + q_many] = _best_slots(best, assignment, k)
     return slots.unflatten(0, keys.shape[:2])
 
 
@@ -51,19 +51,19 @@ def _best_of_buckets(
     keys: Float[Tensor, "memories capacity key_dim"] | Quantised,
     live: Int[Tensor, " memories"],
     queries: Sequence[Float[Tensor, "memories part key_dim"]],
-    dealing: Dealing,
+    assignment: BucketAssignment,
     kept: int,
     tiles_at_once: int,
 ) -> Float[Tensor, "memories q candidates"]:
     """The first stage: the best scores of every bucket, numbered by their tile; of the queries, part by part."""
     best: list[list[Tensor]] = [[] for _ in queries]
-    for first in range(0, dealing.tiles, tiles_at_once):
-        tiles = range(first, min(first + tiles_at_once, dealing.tiles))
-        slots = dealing.slots(tiles)
-        # Keys are dealt, at the price of a few queries: dealing scores would cost as much for every query.
+    for first in range(0, assignment.tiles, tiles_at_once):
+        tiles = range(first, min(first + tiles_at_once, assignment.tiles))
+        slots = assignment.slots(tiles)
+        # Keys are dealt, at the price of a few queries: assignment scores would cost as much for every query.
         dealt = keys.index_select(1, slots.clamp(max=keys.shape[1] - 1)).to(torch.float32).mT
         penalty = None
-        if tiles.stop * dealing.buckets > int(live.min()):
+        if tiles.stop * assignment.buckets > int(live.min()):
             dead = slots >= live.to(slots.device)[:, None]
             # What a slot held before a reset may be of any length: its scores are made 0 before they are put last.
             dealt = dealt.masked_fill(dead[:, None], 0)
@@ -72,7 +72,9 @@ def _best_of_buckets(
             scores = torch.bmm(asked, dealt)
             if penalty is not None:
                 scores += penalty
-            found = largest(_numbered(scores.unflatten(-1, (-1, dealing.buckets)), tiles, dealing.tile_bits), kept)
+            found = largest(
+                _numbered(scores.unflatten(-1, (-1, assignment.buckets)), tiles, assignment.tile_bits), kept
+            )
             best[place] = merged(best[place], found, kept) if first else found
     return torch.cat([torch.cat(runs, -1) for runs in best], 1)
 
@@ -93,11 +95,13 @@ def _numbered(scores: Float[Tensor, "memories q tiles buckets"], tiles: range, b
     return scores
 
 
-def _best_slots(best: Float[Tensor, "memories q candidates"], dealing: Dealing, k: int) -> Int[Tensor, "memories q k"]:
+def _best_slots(
+    best: Float[Tensor, "memories q candidates"], assignment: BucketAssignment, k: int
+) -> Int[Tensor, "memories q k"]:
     """The second stage: where the k best of the candidates are."""
     bits = best.view(torch.int32)
     # Integers in the order of the floats: torch chooses among them in two thirds of the time.
     place = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).topk(k, sorted=False).indices
     # NaN, and what stands for a missing score, may name a tile that there is not.
-    tile = (bits.gather(-1, place) & ((1 << dealing.tile_bits) - 1)).clamp(max=dealing.tiles - 1)
-    return dealing.slot(tile.long(), place & (dealing.buckets - 1))
+    tile = (bits.gather(-1, place) & ((1 << assignment.tile_bits) - 1)).clamp(max=assignment.tiles - 1)
+    return assignment.slot(tile.long(), place & (assignment.buckets - 1))

@@ -18,6 +18,6 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         needs_training=True,
         recall_floor=0.9,
         test_options={"exact_below": 16, "nlist": 4, "nprobe": 3},
-        knob={"nprobe": (1, 2, 4, 8, 16, 32, 64, 128)},
+        search_space={"nprobe": (1, 2, 4, 8, 16, 32, 64, 128)},
     )
     return [spec]

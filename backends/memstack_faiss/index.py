@@ -7,21 +7,21 @@ import faiss
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from memstack import MemoryShape, TieredMemory
+from memstack import MemoryShape, PerHeadIndexMemory
 from memstack_faiss.lists import AgedLists, Array, RemovingLists, empty_copy, train
 
 PQ_POINTS = 16  # a product quantiser has at least this many centroids, and k-means needs a point for each
 GPU_SHARDS = 8
 
 
-class FaissIVFMemory(TieredMemory):
+class FaissIVFMemory(PerHeadIndexMemory):
     """Looks only into the lists whose centres are nearest to the query.
 
     Lists trained once on a document's first keys lose a quarter of the recall, so they are trained again, by k-means
     on all that is stored, when the store has grown or turned over or when its keys have drifted.
     """
 
-    class Options(TieredMemory.Options):
+    class Options(PerHeadIndexMemory.Options):
         nlist: PositiveInt | None = None
         """Number of inverted lists; by default the square root of the number of entries trained on."""
         nprobe: PositiveInt = 16
@@ -89,7 +89,7 @@ class IVFIndex:
         lists.add(np.arange(len(keys)), keys)
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         # Training costs more than it brings if a few odd keys can start it.
         if self._since < self._trained_on / 4:
             return False

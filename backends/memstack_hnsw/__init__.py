@@ -16,6 +16,6 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         install="memstack[hnsw]",
         recall_floor=0.9,
         test_options={"exact_below": 16, "m": 8, "ef_construction": 64, "ef_search": 48},
-        knob={"ef_search": (32, 64, 128, 256, 512, 1024)},
+        search_space={"ef_search": (32, 64, 128, 256, 512, 1024)},
     )
     return [spec]

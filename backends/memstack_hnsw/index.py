@@ -7,18 +7,18 @@ import hnswlib
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from memstack import MemoryShape, TieredMemory
+from memstack import MemoryShape, PerHeadIndexMemory
 from memstack_hnsw.graph import Array, Graph
 
 
-class HNSWMemory(TieredMemory):
+class HNSWMemory(PerHeadIndexMemory):
     """A graph per memory, renewed as its entries leave.
 
     Building is the price: some 20 to 46 ms for 512 keys, per memory and core, and twice that once the ring is full.
     Then the graphs together have room for three times the ring: about 3 x (4 key_dim + 8 m + 16) bytes per entry.
     """
 
-    class Options(TieredMemory.Options):
+    class Options(PerHeadIndexMemory.Options):
         m: int = Field(default=16, ge=5, le=512)
         """Links per node (M). With fewer than 5, hnswlib 0.8 crashes once entries leave."""
         ef_construction: PositiveInt = 200
@@ -48,7 +48,7 @@ class HNSWIndex:
     where hnswlib's own way of moving a node costs three.
     """
 
-    worn = False  # it renews itself, a little at every add
+    needs_rebuild = False  # it renews itself, a little at every add
 
     def __init__(self, new_graph: Callable[[], Graph], ef_search: int, threads: int) -> None:
         self._new_graph, self._ef_search, self._threads = new_graph, ef_search, threads

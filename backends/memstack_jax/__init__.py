@@ -19,6 +19,6 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         # So low a target that 256 keys are reduced to 128 buckets; below 128 keys there is nothing to reduce.
         test_options={"reduction": "buckets", "recall_target": 0.5},
         # The native reduction is exact off TPUs, whatever the target.
-        knob={"reduction": ("buckets",), "recall_target": (0.5, 0.7, 0.9, 0.95, 0.99)},
+        search_space={"reduction": ("buckets",), "recall_target": (0.5, 0.7, 0.9, 0.95, 0.99)},
     )
     return [spec]

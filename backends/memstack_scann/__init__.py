@@ -17,6 +17,6 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         needs_training=True,
         recall_floor=0.9,
         test_options={"exact_below": 16, "leaves": 6, "leaves_searched": 5, "reordered": 48},
-        knob={"leaves_searched": (4, 8, 16, 32, 64, 128, 256)},
+        search_space={"leaves_searched": (4, 8, 16, 32, 64, 128, 256)},
     )
     return [spec]

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from scann.scann_ops.py import scann_ops_pybind
 
-from memstack import MemoryShape, TieredMemory
+from memstack import MemoryShape, PerHeadIndexMemory
 
 Array = np.ndarray[Any, Any]
 
@@ -19,14 +19,14 @@ TREE_SAMPLE = 1 << 15
 CODE_SAMPLE = 1 << 13
 
 
-class ScannMemory(TieredMemory):
+class ScannMemory(PerHeadIndexMemory):
     """Looks into the leaves nearest to the query, ranks their keys by 4-bit codes and re-orders the best exactly.
 
     Entries are replaced in place (``upsert``); tree and codes are trained again on all that is stored whenever the
     store has grown or turned over by ``retrain_after``.
     """
 
-    class Options(TieredMemory.Options):
+    class Options(PerHeadIndexMemory.Options):
         leaves: PositiveInt | None = None
         """Number of the tree's leaves; by default the square root of the number of entries trained on."""
         leaves_searched: PositiveInt = 32
@@ -79,7 +79,7 @@ class ScannIndex:
         self._patience = options.retrain_after * n
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         return self._patience <= 0
 
     def add(self, slots: Array, keys: Array) -> None:

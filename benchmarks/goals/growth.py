@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from memstack_models.report.collect import Watched
+from memstack_models.report.collect import Attempts
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
 from rich.console import Console
@@ -88,7 +88,7 @@ def timed_without(*, memories: int, entries: int, segment: int) -> dict[str, flo
     return {"step": _step(_trainer(NO_MEMORY, memories, entries, segment))}
 
 
-def gather(axes: Mapping[str, Axis], backends: Sequence[str], limit_s: float, watched: Watched) -> list[Cell]:
+def gather(axes: Mapping[str, Axis], backends: Sequence[str], limit_s: float, watched: Attempts) -> list[Cell]:
     """Measure the model without a memory, and every backend, along every axis."""
     return [
         cell
@@ -127,7 +127,7 @@ def _measured(
     axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: float, console: Console
 ) -> dict[str, Any]:
     """Everything that is drawn, and why the rest is not there."""
-    start, watched = time.perf_counter(), Watched(lambda doing: console.print(doing, style="dim"))
+    start, watched = time.perf_counter(), Attempts(lambda doing: console.print(doing, style="dim"))
     specs = [registry().spec(name) for name in chosen] if chosen else registry().specs()
     present = [spec.name for spec in measure.installed() if spec in specs]
     cells = gather(axes, present, limit_s, watched)
@@ -137,7 +137,7 @@ def _measured(
         if spec.missing()
     ]
     return {
-        "machine": measure.describe_machine(),
+        "machine": measure.describe_hardware(),
         "minutes": (time.perf_counter() - start) / 60,
         "limit_s": limit_s,
         "cells": cells,
@@ -147,7 +147,7 @@ def _measured(
     }
 
 
-def _along(name: str, axis: Axis, backend: str, limit_s: float, watched: Watched) -> Iterator[Cell]:
+def _along(name: str, axis: Axis, backend: str, limit_s: float, watched: Attempts) -> Iterator[Cell]:
     """Measure one backend at rising sizes, until one fails or takes too long."""
     took: dict[int, float] = {}
     for size in axis.sizes:

@@ -65,10 +65,12 @@ def draw(results: Results, axis: str) -> bytes:
     """Search, add and step by size, as a PNG; each panel's legend tells the slopes."""
     # They need matplotlib, which asv's environments lack; asv imports this file.
     import matplotlib.pyplot as plt
-    from memstack_models.report.style import LIGHT, Look, log_axis, looks, panels, sizes_axis, themed
+    from memstack_models.report.style import LIGHT, SeriesStyle, log_axis, panels, series_styles, sizes_axis, themed
 
     lines = _lines(results, axis)
-    look = looks([name for name in lines if name != NO_MEMORY] or [NO_MEMORY], LIGHT.ink) | {NO_MEMORY: Look(GREY, "")}
+    look = series_styles([name for name in lines if name != NO_MEMORY] or [NO_MEMORY], LIGHT.ink) | {
+        NO_MEMORY: SeriesStyle(GREY, "")
+    }
     written = io.BytesIO()
     with themed(LIGHT):
         figure, every = panels(len(VERBS), 5.4)

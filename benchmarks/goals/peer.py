@@ -38,7 +38,7 @@ from rich.table import Table
 
 from memstack import MemoryShape
 from memstack.cli.console import table
-from memstack.measure import KEY_SETS, describe_machine
+from memstack.measure import KEY_SETS, describe_hardware
 from memstack.plugins.disk_cache import cache_folder
 
 from .peer_worker import KEYS, QUERIES, Memstack, Peer
@@ -174,7 +174,7 @@ def main(
     results = [result for size in sizes for result in size]
     console.print(shown(results))
     if out:
-        found = {"peer": PEER, "shape": asdict(shape), "machine": describe_machine(), "results": results}
+        found = {"peer": PEER, "shape": asdict(shape), "machine": describe_hardware(), "results": results}
         out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -40,7 +40,7 @@ class Side(ABC):
         """Mean loss of a segment, having searched the memories."""
 
     @abstractmethod
-    def remember(self) -> None:
+    def commit(self) -> None:
         """Write the segment to the memories, unless the forward pass did."""
 
     @abstractmethod
@@ -75,7 +75,7 @@ class Memstack(Side):
         logits, self.new = self.model(tokens, self.memories)
         return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
-    def remember(self) -> None:
+    def commit(self) -> None:
         for layer, memory in zip(self.memory_layers, self.memories, strict=True):
             memory.add(self.new.layers[layer - 1].keys, self.new.layers[layer - 1].values)
 
@@ -114,7 +114,7 @@ class Peer(Side):
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         return self.model(tokens, knn_memories=self.memories, labels=targets)
 
-    def remember(self) -> None:
+    def commit(self) -> None:
         pass
 
     def look_further(self, ef_search: int) -> None:
@@ -150,7 +150,7 @@ def step(side: Side, optimizer: torch.optim.Optimizer, shape: dict[str, Any]) ->
     side.loss(text[:, :-1], text[:, 1:]).backward()
     optimizer.step()
     optimizer.zero_grad()
-    side.remember()
+    side.commit()
     return 1e3 * (time.perf_counter() - start)
 
 

@@ -96,7 +96,7 @@ def require_affordable(backend: str, keys: int) -> None:
 
 def create(backend: str, shape: MemoryShape) -> Memory:
     """A new memory of a backend with its default options, on the device of this run if it can search there."""
-    return registry().create(backend, shape, **registry().placed(backend, {}, torch.device(DEVICE)))
+    return registry().create(backend, shape, **registry().place_options(backend, {}, torch.device(DEVICE)))
 
 
 def stream(key_set: str, shape: MemoryShape, seed: int = 0) -> KeyStream:

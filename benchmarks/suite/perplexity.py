@@ -3,7 +3,7 @@
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.training import run_folder
 
-from memstack.measure import FLOORS
+from memstack.measure import BASELINES
 from memstack.plugins.config import MemoryConfig
 
 from .common import BACKENDS, DEVICE, SharedFolder, once, require_installed
@@ -15,7 +15,7 @@ NONE = "none"
 class HeldOut(SharedFolder):
     """The longest test documents of the Python standard library, read from their start with one memory or with none."""
 
-    params = ([NONE, *FLOORS, *BACKENDS], [2048, 8192])
+    params = ([NONE, *BASELINES, *BACKENDS], [2048, 8192])
     param_names = ("memory", "entries")
     timeout = 300
     documents, tokens = 2, 9216
@@ -44,5 +44,5 @@ class HeldOut(SharedFolder):
         comparison = Comparison(run_folder.find(CHECKPOINT), [*overrides, f"train.device={DEVICE}"])
         backend = memory if memory in BACKENDS else BACKENDS[0]
         config = MemoryConfig(backend=backend, capacity=entries, neighbours=comparison.run.memory.neighbours)
-        read = comparison.evaluate(None if memory == NONE else config, floor=FLOORS.get(memory)).evaluation
+        read = comparison.evaluate(None if memory == NONE else config, baseline=BASELINES.get(memory)).evaluation
         return {"perplexity": read.perplexity(), "bits per byte": read.bits_per_byte}

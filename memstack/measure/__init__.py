@@ -1,8 +1,8 @@
 """What a memory costs and finds, measured: key sets, true neighbours, timing, and all of it for one memory."""
 
 from memstack.contract.ground_truth import true_neighbours
-from memstack.measure.baselines import FLOORS, RandomEntries, Recent
-from memstack.measure.hardware import describe_machine
+from memstack.measure.baselines import BASELINES, RandomEntries, Recent
+from memstack.measure.hardware import describe_hardware
 from memstack.measure.keysets import KEY_SETS, KeyStream
 from memstack.measure.measurement import (
     ATTENTION_SCALE,
@@ -18,8 +18,8 @@ from memstack.measure.timing import Timing, device_of, time_call, timed
 
 __all__ = [
     "ATTENTION_SCALE",
+    "BASELINES",
     "CHUNK",
-    "FLOORS",
     "KEY_SETS",
     "KeyStream",
     "Measurement",
@@ -32,7 +32,7 @@ __all__ = [
     "TooSlowError",
     "Workload",
     "add_entries",
-    "describe_machine",
+    "describe_hardware",
     "described",
     "device_of",
     "front",

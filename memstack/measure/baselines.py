@@ -1,4 +1,4 @@
-"""Floors: memories that look at no key. What an approximate search has to beat to be worth anything."""
+"""Baselines: memories that look at no key. What an approximate search has to beat to be worth anything."""
 
 from collections.abc import Callable, Mapping
 
@@ -60,5 +60,8 @@ class RandomEntries(Recent):
         return torch.where(lengths < k, torch.arange(k), slots).to(self.device)
 
 
-FLOORS: Mapping[str, Callable[[MemoryShape], Memory]] = {"most recent entries": Recent, "random entries": RandomEntries}
-"""The floors by name: ``FLOORS[name](shape)`` makes one."""
+BASELINES: Mapping[str, Callable[[MemoryShape], Memory]] = {
+    "most recent entries": Recent,
+    "random entries": RandomEntries,
+}
+"""The baselines by name: ``BASELINES[name](shape)`` makes one."""

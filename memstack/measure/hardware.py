@@ -1,4 +1,4 @@
-"""describe_machine: what a measurement was made on, in words."""
+"""describe_hardware: what a measurement was made on, in words."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import torch
 from memstack.plugins.registry import registry
 
 
-def describe_machine() -> dict[str, str]:
+def describe_hardware() -> dict[str, str]:
     """Return processor, cores, memory, accelerator, system and the versions of what computes, each as a text."""
     libraries = sorted({each for spec in registry().specs() for each in spec.installed()})
     return {

@@ -1,4 +1,4 @@
-"""What the settings of a backend's knob find and cost on recorded keys; report and tune choose by it."""
+"""What the settings of a backend's search space find and cost on recorded keys; report and tune choose by it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -75,7 +75,7 @@ class Workload:
 
     def measure(self, backend: str, options: Mapping[str, Any]) -> Point:
         """Measure one setting of one backend."""
-        placed = registry().placed(backend, options, torch.device(self.device))
+        placed = registry().place_options(backend, options, torch.device(self.device))
         memory = registry().create(backend, self.shape, **placed)
         segment = self.recording.segment
         measured = measure_memory(
@@ -123,7 +123,7 @@ def installed() -> list[BackendSpec]:
 
 
 def settings_of(spec: BackendSpec, stride: int = 1) -> list[dict[str, Any]]:
-    """Return every ``stride``-th setting of a backend's knob and the last; then its defaults, unless they are one."""
+    """Return every ``stride``-th setting of the search space and its last; then the defaults, unless they are one."""
     every = spec.settings()
     chosen = [setting for i, setting in enumerate(every) if i % stride == 0 or i == len(every) - 1]
     try:

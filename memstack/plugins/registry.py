@@ -148,7 +148,7 @@ class Registry:
         except ValidationError as error:
             raise OptionsError(f"backend {name!r}: {first_problem(error, model)}") from None
 
-    def placed(self, name: str, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    def place_options(self, name: str, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
         """Return the options with the store on this device, unless they say where it is or the search cannot run there.
 
         Options that the backend refuses are an OptionsError.

@@ -38,7 +38,7 @@ class BackendSpec:
     """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
     test_options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Options small enough that a trained or rebuilt path really runs in tests."""
-    knob: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+    search_space: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
     """The option that trades accuracy for time, with the values worth trying, the least accurate first; an option with
     a single value is set along with it. ``memstack report`` and ``memstack tune`` try every combination."""
 
@@ -48,8 +48,11 @@ class BackendSpec:
         return f"pip install '{self.install or ' '.join(self.missing())}'"
 
     def settings(self) -> list[dict[str, Any]]:
-        """Return the options of every setting of the knob, in its order; a backend without one has its defaults."""
-        return [dict(zip(self.knob, values, strict=True)) for values in itertools.product(*self.knob.values())]
+        """Return the options of every setting of the search space, in its order; without one, the defaults."""
+        return [
+            dict(zip(self.search_space, values, strict=True))
+            for values in itertools.product(*self.search_space.values())
+        ]
 
     def missing(self) -> tuple[str, ...]:
         """Return the required libraries that are not installed."""

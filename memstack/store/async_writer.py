@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 
-_WORKING: ContextVar["Background | None"] = ContextVar("memstack-working", default=None)
+_WORKING: ContextVar["AsyncWriter | None"] = ContextVar("memstack-working", default=None)
 """Whose work the thread at hand is part of; a pool's threads know it if they run in a copy of the caller's context."""
 
 
-class Background:
+class AsyncWriter:
     """Runs work in a thread of its own; ``settle`` waits for it."""
 
     def __init__(self) -> None:

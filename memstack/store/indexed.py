@@ -17,12 +17,12 @@ from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state
 from memstack.contract.validation import expect
-from memstack.store.async_writer import Background
+from memstack.store.async_writer import AsyncWriter
 from memstack.store.embedding_bag import inner_products
 from memstack.store.exact import nearest_slots
 from memstack.store.finite import known_finite
-from memstack.store.int8 import Quantised, Table
-from memstack.store.storage import StoreOptions, new_table
+from memstack.store.int8 import Quantised, Vectors
+from memstack.store.storage import StoreOptions, new_vectors
 from memstack.store.stored_entries import StoredEntries
 
 
@@ -53,14 +53,14 @@ class IndexedMemory(Memory):
         """In which stored numbers are read."""
         self._version = 0
         self._overlap = options.overlap
-        self._adding = Background()
+        self._adding = AsyncWriter()
         # One slot more than the ring: a row of zeros that missing columns read, whatever the store holds.
         self._null = shape.rows * shape.heads * shape.capacity
         # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
             self._written = torch.zeros(shape.rows, dtype=torch.int64)
-            self._key_table = new_table(shape, shape.key_dim, options)
-            self._value_table = new_table(shape, shape.value_dim, options)
+            self._key_vectors = new_vectors(shape, shape.key_dim, options)
+            self._value_vectors = new_vectors(shape, shape.value_dim, options)
 
     # What a backend writes --------------------------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ class IndexedMemory(Memory):
         A store in int8 gives them quantised: take a slice of them, then ``.to(torch.float32)``, which reads it.
         """
         self._adding.settle()
-        return self._ring(self._key_table)
+        return self._ring(self._key_vectors)
 
     def nearest_slots(
         self,
@@ -179,13 +179,13 @@ class IndexedMemory(Memory):
         dead = (insertions >= self._written[:, None])[:, None, :, None].to(self.device)
         rows, slots = torch.arange(self.shape.rows)[:, None], insertions % self.shape.capacity
 
-        def oldest_first(table: Table) -> Tensor:
-            kept = self._ring(table)[rows, :, slots].to(self.dtype)
+        def oldest_first(vectors: Vectors) -> Tensor:
+            kept = self._ring(vectors)[rows, :, slots].to(self.dtype)
             return kept.transpose(1, 2).masked_fill(dead, 0).contiguous()
 
         return {
-            "keys": oldest_first(self._key_table),
-            "values": oldest_first(self._value_table),
+            "keys": oldest_first(self._key_vectors),
+            "values": oldest_first(self._value_vectors),
             "written": self._written.clone(),
             "shape": torch.tensor(astuple(self.shape)),
         }
@@ -211,13 +211,13 @@ class IndexedMemory(Memory):
 
     # How --------------------------------------------------------------------------------------------------------
 
-    def _ring(self, table: Table) -> Table:
-        return table[: self._null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
+    def _ring(self, vectors: Vectors) -> Vectors:
+        return vectors[: self._null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
 
     def _as_stored(self, keys: Tensor) -> Tensor:
         """Keys as they will be read: what the index is given, and what must be finite."""
         keys = keys.to(self.device, self.dtype)
-        return Quantised.of(keys).to(self.dtype) if isinstance(self._key_table, Quantised) else keys
+        return Quantised.of(keys).to(self.dtype) if isinstance(self._key_vectors, Quantised) else keys
 
     def _append(self, keys: Tensor, values: Tensor, n: int) -> None:
         """Write the newest entries of a chunk of n."""
@@ -232,8 +232,8 @@ class IndexedMemory(Memory):
             return
         self.index_add(rows, slots, keys)
         rows, slots = (each.to(self.device, non_blocking=True) for each in (rows, slots))
-        self._ring(self._key_table)[rows[:, None], :, slots] = keys.transpose(1, 2)
-        self._ring(self._value_table)[rows[:, None], :, slots] = values.transpose(1, 2)
+        self._ring(self._key_vectors)[rows[:, None], :, slots] = keys.transpose(1, 2)
+        self._ring(self._value_vectors)[rows[:, None], :, slots] = values.transpose(1, 2)
 
     def _answer(self, queries: Tensor, k: int, slots_of: Callable[[Tensor, int], Tensor]) -> SearchResult:
         """Check the question, let ``slots_of`` propose, score what it proposed."""
@@ -259,18 +259,18 @@ class IndexedMemory(Memory):
             scores, positions, index = self._best(folded, slots, k)
         outer = queries.shape[:3]
         entries = StoredEntries(
-            self._key_table, self._value_table, index.reshape(*outer, k), queries.device, self._freshness()
+            self._key_vectors, self._value_vectors, index.reshape(*outer, k), queries.device, self._freshness()
         )
         scores, positions = (sent(part.reshape(*outer, k), queries.device) for part in (scores, positions))
         return SearchResult(scores, positions, entries)
 
     def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Score the proposed slots and keep the best k: scores, positions and table indices, (rows, heads, q, k)."""
+        """Score the proposed slots and keep the best k: (rows, heads, q, k) scores, positions and indices."""
         positions = self._positions(slots)
         memories = torch.arange(self.shape.rows * self.shape.heads, device=self.device)
         first_slot = (memories * self.shape.capacity).view(self.shape.rows, self.shape.heads, 1, 1)
         index = torch.where(positions >= 0, first_slot + slots, self._null)
-        scores = inner_products(queries.flatten(0, 2), self._key_table, index.flatten(0, 2), self._freshness())
+        scores = inner_products(queries.flatten(0, 2), self._key_vectors, index.flatten(0, 2), self._freshness())
         scores = scores.view(index.shape)
         # A score that overflows cannot be told from that of a missing column.
         missing = (positions < 0) | ~(scores > -torch.inf)

@@ -70,5 +70,5 @@ class Quantised:
         return self.codes.float().mul_(self.scale).to(*wanted)
 
 
-Table = Tensor | Quantised
+Vectors = Tensor | Quantised
 """Vectors by index."""

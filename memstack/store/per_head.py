@@ -1,4 +1,4 @@
-"""TieredMemory: exact search while a row is short, then one small index per row and head, filled in parallel."""
+"""PerHeadIndexMemory: exact search while a row is short, then one small index per row and head, filled in parallel."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from memstack.contract.shape import MemoryShape
 from memstack.store.indexed import IndexedMemory
-from memstack.store.int8 import Table
+from memstack.store.int8 import Vectors
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ class SearchIndex(Protocol):
     """An index over one memory: its ring's slots, by their keys. Used by one thread at a time, not always the same."""
 
     @property
-    def worn(self) -> bool:
+    def needs_rebuild(self) -> bool:
         """True if an index built anew from the keys now stored would serve better: it has grown, or they drifted."""
         ...
 
@@ -39,12 +39,12 @@ class SearchIndex(Protocol):
         ...
 
 
-class TieredMemory(IndexedMemory):
+class PerHeadIndexMemory(IndexedMemory):
     """For libraries that know a single index only: rows x heads of them, behind one memory.
 
     A row is searched exactly until it holds ``exact_below`` entries; then each of its heads gets an index built from
-    the stored keys, which is kept in step by ``add`` and built anew when it says that it is worn. Should an index fail,
-    the call raises, and the rows it was about are searched exactly until the next add builds their indexes again.
+    the stored keys, which is kept in step by ``add`` and built anew when it says that it needs to be. Should an index
+    fail, the call raises, and the rows it was about are searched exactly until the next add builds their indexes again.
     Backends write ``build_index``.
     """
 
@@ -84,7 +84,7 @@ class TieredMemory(IndexedMemory):
         def add(place: int, head: int) -> SearchIndex:
             row, slot, new = int(rows[place]), targets[place], data[place, head]
             index = self._indexes[row][head] if row in self._indexes else None
-            if index is None or index.worn:
+            if index is None or index.needs_rebuild:
                 return self.build_index(self._merged(row, head, int(held[place]), slot, new))
             index.add(slot, new)
             return index
@@ -147,6 +147,6 @@ class TieredMemory(IndexedMemory):
         return [[future.result() for future in heads] for heads in futures]
 
 
-def _to_numpy(tensor: Table) -> Array:
+def _to_numpy(tensor: Vectors) -> Array:
     """For an index, which only proposes; the store scores with the numbers as they are."""
     return np.ascontiguousarray(tensor.to("cpu", torch.float32).clamp(-LARGEST, LARGEST).numpy())

@@ -16,7 +16,7 @@ from memstack.contract.errors import ShapeError
 from memstack.contract.shape import MemoryShape
 from memstack.contract.validation import usable_device
 from memstack.plugins.specs import BackendOptions
-from memstack.store.int8 import Quantised, Table
+from memstack.store.int8 import Quantised, Vectors
 
 
 class StoreOptions(BackendOptions):
@@ -54,8 +54,8 @@ class StoreOptions(BackendOptions):
         return self
 
 
-def new_table(shape: MemoryShape, dim: int, options: StoreOptions) -> Table:
-    """Return a table of zeros with an entry for every slot of every memory, and one more.
+def new_vectors(shape: MemoryShape, dim: int, options: StoreOptions) -> Vectors:
+    """Return zeros, a vector for every slot of every memory, and one more.
 
     ShapeError, saying how much is needed, where there is not enough room.
     """

@@ -3,12 +3,12 @@
 import torch
 
 from memstack.testing.assertions import ensure, ensure_close, ensure_same_answer, ensure_same_state
-from memstack.testing.harness import CHUNK, SHAPE, Subject
+from memstack.testing.harness import CHUNK, SHAPE, Harness
 
 HEADS, CAPACITY = SHAPE.heads, SHAPE.capacity
 
 
-class AnswerContract(Subject):
+class AnswerContract(Harness):
     """What a search answers."""
 
     def test_an_empty_memory_answers(self) -> None:

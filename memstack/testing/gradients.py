@@ -8,7 +8,7 @@ from torch import Tensor
 from memstack.contract.errors import StaleResultError
 from memstack.contract.result import MISSING_SCORE, SearchResult
 from memstack.testing.assertions import ensure, ensure_close, ensure_raises
-from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
+from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 
 CHANGES: dict[str, Callable[[Trial], None]] = {
     "add": lambda trial: trial.add(2),
@@ -17,7 +17,7 @@ CHANGES: dict[str, Callable[[Trial], None]] = {
 }
 
 
-class GradientContract(Subject):
+class GradientContract(Harness):
     """What can be done with an answer, and for how long."""
 
     def test_dot_gives_the_scores_again(self) -> None:

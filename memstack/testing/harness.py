@@ -85,7 +85,7 @@ class Trial:
         ensure(lengths == self.oracle.lengths, f"lengths should be {self.oracle.lengths}, got {lengths}")
 
 
-class Subject:
+class Harness:
     """What is tested: the name of a backend, or a callable that makes a memory of a given shape."""
 
     backend: str | Callable[[MemoryShape], Memory] = ""

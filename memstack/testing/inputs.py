@@ -11,7 +11,7 @@ from memstack.contract.errors import NonFiniteError, ShapeError
 from memstack.contract.memory import Memory
 from memstack.contract.result import MISSING_SCORE
 from memstack.testing.assertions import ensure, ensure_close, ensure_raises, ensure_same_answer, ensure_same_state
-from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
+from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 
 MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no_grad": torch.no_grad,
@@ -49,7 +49,7 @@ WRONG_RESETS = {
 }
 
 
-class InputContract(Subject):
+class InputContract(Harness):
     """What a memory takes, and what it refuses."""
 
     def test_input_dtypes(self) -> None:

@@ -6,13 +6,13 @@ from torch.nn.functional import normalize
 
 from memstack.contract.shape import MemoryShape
 from memstack.testing.assertions import ensure
-from memstack.testing.harness import Subject, Trial
+from memstack.testing.harness import Harness, Trial
 
 SHAPE = MemoryShape(rows=2, heads=2, key_dim=16, value_dim=2, capacity=256)
 CHUNK, CLUSTERS, NEIGHBOURS, QUERIES = 96, 12, 8, 12
 
 
-class RecallContract(Subject):
+class RecallContract(Harness):
     """How much of what is there is found."""
 
     def test_recall_on_clustered_keys(self) -> None:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from memstack.contract.errors import StateError
 from memstack.testing.assertions import ensure, ensure_raises, ensure_same_answer, ensure_same_state
-from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
+from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 
 State = dict[str, Tensor]
 
 
-class StateContract(Subject):
+class StateContract(Harness):
     """What is saved and loaded."""
 
     def test_the_state_is_the_data(self) -> None:

@@ -5,12 +5,12 @@ import torch
 from memstack.contract.errors import NonFiniteError
 from memstack.contract.result import SearchResult
 from memstack.testing.assertions import ensure, ensure_identical, ensure_raises, ensure_same_answer, ensure_same_state
-from memstack.testing.harness import CHUNK, SHAPE, Subject, Trial
+from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 
 HEADS, CAPACITY = SHAPE.heads, SHAPE.capacity
 
 
-class StorageContract(Subject):
+class StorageContract(Harness):
     """What is stored, where it came from, and what leaves."""
 
     def test_pairing_when_the_chunk_does_not_divide_the_capacity(self) -> None:

@@ -1,4 +1,4 @@
-"""The bucketed backend: expected recall, the plan, the dealing, the two stages; beside the kit in test_contract."""
+"""The bucketed backend: expected recall, the plan, the assignment, the two stages; beside the kit in test_contract."""
 
 import math
 from itertools import combinations, product
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from memstack_bucketed import buckets
-from memstack_bucketed.assignment import Dealing, deal
+from memstack_bucketed.assignment import BucketAssignment, assign_buckets
 from memstack_bucketed.buckets import bucketed_slots
 from memstack_bucketed.plan import KEPT, MOST_TILES, Plan, Search, cheapest_plan, cost, rounded
 from memstack_bucketed.recall import expected_recall
@@ -142,7 +142,7 @@ def test_more_is_kept_per_bucket_where_candidates_are_dear() -> None:
     ("search", "target"),
     [
         (Search(8, 8, 64, 64), 0.9),  # all are asked for
-        (Search(65_536, 32, 1, 64), 0.9),  # one query does not pay for the dealing of the keys
+        (Search(65_536, 32, 1, 64), 0.9),  # one query does not pay for the assignment of the keys
         (Search(65_536, 32, 64, 64), 1 - 1e-12),
     ],
 )
@@ -175,11 +175,11 @@ def test_a_target_is_a_share(target: float) -> None:
         make(recall_target=target)
 
 
-# The dealing ------------------------------------------------------------------------------------------------------
+# The assignment ------------------------------------------------------------------------------------------------------
 
 
 def test_every_slot_falls_into_one_bucket_and_a_tile_fills_each_once() -> None:
-    dealt = deal(1000, 64, CPU)
+    dealt = assign_buckets(1000, 64, CPU)
     slots = dealt.slots(range(dealt.tiles)).unflatten(0, (dealt.tiles, 64))
     assert dealt.tiles == 16
     assert slots.flatten().sort().values.tolist() == list(range(1024))
@@ -188,7 +188,7 @@ def test_every_slot_falls_into_one_bucket_and_a_tile_fills_each_once() -> None:
 
 
 def test_slots_are_dealt_the_same_way_as_a_memory_grows() -> None:
-    some, more = (deal(entries, 64, CPU).slots(range(4)) for entries in (256, 4096))
+    some, more = (assign_buckets(entries, 64, CPU).slots(range(4)) for entries in (256, 4096))
     assert torch.equal(some, more)
 
 
@@ -205,7 +205,7 @@ def test_the_largest_along_the_tiles(kept: int, tiles: int) -> None:
     assert bool((found[..., there:, :] == LEAST).all())
 
 
-def slots_by_lists(scores: list[float], dealt: Dealing, kept: int, k: int) -> set[int]:
+def slots_by_lists(scores: list[float], dealt: BucketAssignment, kept: int, k: int) -> set[int]:
     """The best of every bucket, then the best of those, in plain lists."""
     members: dict[int, list[int]] = {}
     for place, slot in enumerate(dealt.slots(range(dealt.tiles)).tolist()):
@@ -223,7 +223,7 @@ def test_the_two_stages_find_what_plain_lists_find(plan: Plan, block: int) -> No
     keys, queries = data.keys(UNEVEN.capacity), data.queries(5)
     lengths = torch.tensor([300, 0, 37])
     found = bucketed_slots(keys, lengths, queries, 7, plan, block)
-    dealt = deal(300, plan.buckets, CPU)
+    dealt = assign_buckets(300, plan.buckets, CPU)
     for row, head, query in product((0, 2), range(2), range(5)):
         live = int(lengths[row])
         scores = (keys[row, head, :live] @ queries[row, head, query]).tolist()
@@ -319,11 +319,11 @@ def test_repeating_keys_are_found_as_well_as_others(period: int, target: float) 
 
 
 def test_dealt_in_one_order_repeating_keys_would_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def strided(entries: int, count: int, device: torch.device) -> Dealing:
-        tiles = deal(entries, count, device).tiles
-        return Dealing(count, torch.zeros(tiles, dtype=torch.int64), torch.ones(tiles, dtype=torch.int64))
+    def strided(entries: int, count: int, device: torch.device) -> BucketAssignment:
+        tiles = assign_buckets(entries, count, device).tiles
+        return BucketAssignment(count, torch.zeros(tiles, dtype=torch.int64), torch.ones(tiles, dtype=torch.int64))
 
-    monkeypatch.setattr(buckets, "deal", strided)
+    monkeypatch.setattr(buckets, "assign_buckets", strided)
     keys, queries = repeating(512)
     memory = filled(keys)
     assert memory.plan(queries.shape[2], NEIGHBOURS) == Plan(512, 1)

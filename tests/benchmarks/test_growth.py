@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import typer
-from memstack_models.report.collect import Watched
+from memstack_models.report.collect import Attempts
 from typer.testing import CliRunner
 
 from benchmarks.goals import growth, growth_results
@@ -73,7 +73,7 @@ def test_a_backend_is_given_up_when_it_would_take_too_long(monkeypatch: pytest.M
 
     monkeypatch.setattr(growth, "timed_memory", fake)
     monkeypatch.setattr(growth.time, "perf_counter", lambda: next(clock))
-    watched, axis = Watched(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
+    watched, axis = Attempts(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
     found = list(growth._along("entries", axis, "exact", 10.0, watched))  # pyright: ignore[reportPrivateUsage]
     assert sizes == [cell["size"] for cell in found] == [512, 2048]
     assert watched.given_up == [

@@ -13,7 +13,7 @@ from memstack.plugins.registry import registry
 from memstack_models.data.load import tokenized
 from memstack_models.training import run_folder
 from memstack_models.training.device import pick_device
-from memstack_models.training.monitoring import Watch, probed_entry
+from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.perplexity import Evaluation, evaluate
 from memstack_models.training.streams import evaluation_stream
 
@@ -61,14 +61,14 @@ class Comparison:
         self,
         memory: MemoryConfig | None,
         advance: Advance = lambda tokens: None,
-        floor: Callable[[MemoryShape], Memory] | None = None,
+        baseline: Callable[[MemoryShape], Memory] | None = None,
     ) -> Compared:
-        """Read the documents with this memory, or with none; ``floor`` makes another of its shape, no backend's."""
+        """Read the documents with this memory, or with none; ``baseline`` makes another of its shape, no backend's."""
         stream = evaluation_stream(self.run, self.documents, self.device, memory)
-        if floor is not None:
-            stream.memories = [floor(inside.shape) for inside in stream.memories]
-        exact = False if floor else None
-        watch = Watch(stream, self.model, memory or self.run.memory, self.probe, exact, self.device)
+        if baseline is not None:
+            stream.memories = [baseline(inside.shape) for inside in stream.memories]
+        exact = False if baseline else None
+        watch = MemoryMonitor(stream, self.model, memory or self.run.memory, self.probe, exact, self.device)
         segments: list[dict[str, float]] = []
 
         def segment_read(tokens: int) -> None:

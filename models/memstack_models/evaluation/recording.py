@@ -115,7 +115,7 @@ def _record(
 def _read(model: Transformer, stream: Stream, taps: list[Tap], advance: Advance) -> None:
     for segment in stream:
         _, new = model(segment.tokens.to(model.embedding.weight.device), stream.memories, stream.cache)
-        stream.remember(new)
+        stream.commit(new)
         read = int((segment.targets != IGNORED).sum())
         for tap in taps:
             tap.cut(read)

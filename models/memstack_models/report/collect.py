@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from memstack import Memory, MemoryShape
 from memstack.contract.errors import in_one_line
 from memstack.measure import (
-    FLOORS,
+    BASELINES,
     Point,
     Recording,
     TooSlowError,
     Workload,
-    describe_machine,
+    describe_hardware,
     described,
     installed,
     settings_of,
@@ -28,7 +28,7 @@ from memstack_models.report.step_times import step_times
 T = TypeVar("T")
 Results = dict[str, Any]
 FORMAT = 1
-Floor = Callable[[MemoryShape], Memory]
+Baseline = Callable[[MemoryShape], Memory]
 PROBE = ProbeConfig(every=1)
 """Of the evaluations, whose times are not looked at."""
 
@@ -49,7 +49,7 @@ class Plan:
     capacity: int
     """Entries per memory then."""
     stride: int = 1
-    """Every how many settings of a knob are tried."""
+    """Every how many settings of a search space are tried."""
     repeats: int = 5
     limit_s: float = 60.0
     """How long a memory may take to fill, and to turn over, before it is given up on."""
@@ -95,7 +95,7 @@ FULL = Plan(
 
 
 @dataclass
-class Watched:
+class Attempts:
     """Runs one measurement after the other and tells of each; none that fails takes another one down."""
 
     tell: Callable[[str], None]
@@ -123,7 +123,7 @@ def gather(
     What a backend fails at is in ``failures``, what took too long in ``given_up``, and what is not installed in
     ``absent``: nothing is left out without a line.
     """
-    watched = Watched(tell)
+    watched = Attempts(tell)
     run = comparison.run
     workload = Workload(
         recording=recorded,
@@ -148,7 +148,7 @@ def gather(
         "heads": workload.heads,
         "segment": recorded.segment,
         "key_dim": recorded.key_dim,
-        "machine": describe_machine(),
+        "machine": describe_hardware(),
         "exact": installed()[0].name,
         "settings": _settings(plan, workload, watched),
         "scaling": scaling,
@@ -165,10 +165,10 @@ def expected(plan: Plan) -> int:
     specs = installed()
     settings = sum(len(settings_of(spec, plan.stride)) for spec in specs)
     others = len(specs) * (len(plan.sizes) + len(plan.step_sizes)) + sum(not spec.exact for spec in specs)
-    return 2 * settings + others + len(FLOORS) + 2
+    return 2 * settings + others + len(BASELINES) + 2
 
 
-def _settings(plan: Plan, workload: Workload, watched: Watched) -> list[dict[str, Any]]:
+def _settings(plan: Plan, workload: Workload, watched: Attempts) -> list[dict[str, Any]]:
     """Every setting of every backend at one size. What adds cost is not looked at here, so few are timed."""
     searched = replace(workload, turnover=0.0)
     found: list[dict[str, Any]] = []
@@ -181,7 +181,7 @@ def _settings(plan: Plan, workload: Workload, watched: Watched) -> list[dict[str
     return found
 
 
-def _scaling(plan: Plan, workload: Workload, target: float, watched: Watched) -> list[dict[str, Any]]:
+def _scaling(plan: Plan, workload: Workload, target: float, watched: Attempts) -> list[dict[str, Any]]:
     """The first setting of every backend that reaches the target, at every size, and those tried before it."""
     found: list[dict[str, Any]] = []
     for spec in installed():
@@ -198,7 +198,7 @@ def _scaling(plan: Plan, workload: Workload, target: float, watched: Watched) ->
 
 
 def _until(
-    workload: Workload, spec: BackendSpec, settings: list[dict[str, Any]], target: float, watched: Watched
+    workload: Workload, spec: BackendSpec, settings: list[dict[str, Any]], target: float, watched: Attempts
 ) -> list[Point]:
     points: list[Point] = []
     for options in settings:
@@ -210,17 +210,17 @@ def _until(
 
 
 def _measured(
-    part: str, workload: Workload, spec: BackendSpec, options: Mapping[str, Any], watched: Watched
+    part: str, workload: Workload, spec: BackendSpec, options: Mapping[str, Any], watched: Attempts
 ) -> Point | None:
     setting = described(spec.name, options)
     return watched.attempt(part, setting, workload.entries, lambda: workload.measure(spec.name, options))
 
 
-def _perplexity(plan: Plan, comparison: Comparison, watched: Watched) -> list[dict[str, Any]]:
-    """Without a memory, with every setting of every backend, and with the floors."""
+def _perplexity(plan: Plan, comparison: Comparison, watched: Attempts) -> list[dict[str, Any]]:
+    """Without a memory, with every setting of every backend, and with the baselines."""
     found: list[dict[str, Any]] = []
 
-    def add(kind: str, name: str, options: Mapping[str, Any], floor: Floor | None) -> None:
+    def add(kind: str, name: str, options: Mapping[str, Any], baseline: Baseline | None) -> None:
         backend = name if kind == "backend" else installed()[0].name
         memory = MemoryConfig(
             backend=backend,
@@ -232,14 +232,14 @@ def _perplexity(plan: Plan, comparison: Comparison, watched: Watched) -> list[di
             "perplexity",
             described(name, options),
             plan.capacity,
-            lambda: comparison.evaluate(None if kind == "none" else memory, floor=floor),
+            lambda: comparison.evaluate(None if kind == "none" else memory, baseline=baseline),
         )
         if result is not None:
             found.append({"kind": kind, "name": name, "options": dict(options), **result.numbers()})
 
     add("none", "memory off", {}, None)
-    for name, floor in FLOORS.items():
-        add("floor", name, {}, floor)
+    for name, baseline in BASELINES.items():
+        add("baseline", name, {}, baseline)
     for spec in installed():
         for options in settings_of(spec, plan.stride):
             add("backend", spec.name, options, None)

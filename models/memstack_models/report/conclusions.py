@@ -61,7 +61,7 @@ def steps_against_none(results: Results) -> list[tuple[str, int, float]]:
 
 def conclusions(results: Results) -> list[str]:
     """What a reader should take away, in plain sentences."""
-    said = [_fastest(results), _crossovers(results), _price(results), _floors(results), _step(results)]
+    said = [_fastest(results), _crossovers(results), _price(results), _baselines(results), _step(results)]
     return [sentence for sentence in said if sentence]
 
 
@@ -122,12 +122,12 @@ def _price(results: Results) -> str:
     return f"In perplexity, against {exact:.3f} with all true neighbours, {' and '.join(dict.fromkeys(told))}."
 
 
-def _floors(results: Results) -> str:
+def _baselines(results: Results) -> str:
     exact = _perplexity_of(results, results["exact"])
-    floors = [one for one in results["perplexity"] if one["kind"] in ("floor", "none")]
-    if exact is None or not floors:
+    baselines = [one for one in results["perplexity"] if one["kind"] in ("baseline", "none")]
+    if exact is None or not baselines:
         return ""
-    told = ", ".join(f"{one['name']}: {one['perplexity']:.3f}" for one in floors)
+    told = ", ".join(f"{one['name']}: {one['perplexity']:.3f}" for one in baselines)
     return f"What it is measured against: {told}."
 
 

@@ -19,32 +19,32 @@ from memstack_models.report.conclusions import (
     steps_against_none,
 )
 from memstack_models.report.style import (
-    Look,
+    SeriesStyle,
     Theme,
     legend_above,
     log_axis,
-    looks,
     panels,
     recall_axis,
+    series_styles,
     sizes_axis,
     themed,
 )
 
 Results = Mapping[str, Any]
-Draw = Callable[[Results, Mapping[str, Look]], Figure]
+Draw = Callable[[Results, Mapping[str, SeriesStyle]], Figure]
 SEARCHED = "entries per memory"
 
 
 def draw(name: str, results: Results, theme: Theme, *kinds: str) -> list[bytes]:
     """Draw one of ``FIGURES`` as files of these kinds: png on the theme's paper, svg through which the page's shows."""
     with themed(theme):
-        figure = FIGURES[name][1](results, looks(backend_names(results), theme.ink))
+        figure = FIGURES[name][1](results, series_styles(backend_names(results), theme.ink))
         files = [_file(figure, theme, kind) for kind in kinds]
     plt.close(figure)
     return files
 
 
-def recall_against_speed(results: Results, look: Mapping[str, Look]) -> Figure:
+def recall_against_speed(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
     """Recall against queries per second, every setting; a line joins those that no other of the backend beats."""
     measured = points(results["settings"])
     figure, (axes,) = panels(1, 4.8)
@@ -74,8 +74,8 @@ def recall_against_speed(results: Results, look: Mapping[str, Look]) -> Figure:
     return figure
 
 
-def perplexity_against_recall(results: Results, look: Mapping[str, Look]) -> Figure:
-    """Perplexity against recall: with the floors and the memory switched off, and the backends alone, larger."""
+def perplexity_against_recall(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
+    """Perplexity against recall: with the baselines and the memory switched off, and the backends alone, larger."""
     found = results["perplexity"]
     figure, (whole, near) = panels(2)
     handles: dict[str, Any] = {}
@@ -86,13 +86,13 @@ def perplexity_against_recall(results: Results, look: Mapping[str, Look]) -> Fig
             (handles[name],) = axes.plot(*zip(*mine, strict=True), f"{style.mark}-", color=style.colour)
     ink = look[results["exact"]].colour
     for one in found:
-        if one["kind"] == "floor":
+        if one["kind"] == "baseline":
             whole.plot([_recall_of(one)], [one["perplexity"]], "x", color=ink)
             _note(whole, one["name"], (_recall_of(one), one["perplexity"]), ink)
         elif one["kind"] == "none":
             whole.axhline(one["perplexity"], color=ink, linestyle="--", linewidth=1)
             whole.annotate(one["name"], (1, one["perplexity"]), ha="right", xytext=(0, 4), textcoords="offset points")
-    whole.set_title("with the floors")
+    whole.set_title("with the baselines")
     near.set_title("the backends alone")
     recall_axis(whole, 0.0)
     recall_axis(near, min((_recall_of(one) for one in found if one["kind"] == "backend"), default=0.0))
@@ -103,7 +103,7 @@ def perplexity_against_recall(results: Results, look: Mapping[str, Look]) -> Fig
     return figure
 
 
-def times_against_entries(results: Results, look: Mapping[str, Look]) -> Figure:
+def times_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
     """Search, add, and both together against exact search, by size, each backend at the target's recall."""
     chosen = good_enough(results)
     figure, (search, add, both) = panels(3)
@@ -129,7 +129,7 @@ def times_against_entries(results: Results, look: Mapping[str, Look]) -> Figure:
     return figure
 
 
-def step_against_entries(results: Results, look: Mapping[str, Look]) -> Figure:
+def step_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
     """The time of a training step by size, in units of the same model's step without a memory."""
     measured = steps_against_none(results)
     figure, (axes,) = panels(1)
@@ -183,8 +183,8 @@ def _recall_of(one: Mapping[str, Any]) -> float:
     return one.get("recall", 1.0)
 
 
-def _label_ends(axes: Axes, best: Sequence[Point], style: Look) -> None:
-    """The knob's value at both ends of a front, outside of it."""
+def _label_ends(axes: Axes, best: Sequence[Point], style: SeriesStyle) -> None:
+    """The varied option's value at both ends of a front, outside of it."""
     for point, offset, side in ((best[0], (-5, -13), "right"), (best[-1], (6, 4), "left")):
         if point.options:
             value = list(point.options.values())[-1]
@@ -194,7 +194,7 @@ def _label_ends(axes: Axes, best: Sequence[Point], style: Look) -> None:
             )
 
 
-def _mark_crossovers(axes: Axes, results: Results, look: Mapping[str, Look]) -> None:
+def _mark_crossovers(axes: Axes, results: Results, look: Mapping[str, SeriesStyle]) -> None:
     """The number of entries at which a line falls below that of exact search."""
     found = [(name, entries) for name in look if (entries := crossover(results, name))]
     for place, (name, entries) in enumerate(found):

@@ -17,11 +17,11 @@ Table = tuple[Sequence[str], list[list[str]]]
 PAGE = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 CAPTIONS = {
-    "recall-speed": "Up and to the right is better. Each mark is one setting of a backend's knob, with {entries:,} "
-    "entries in each of {rows} x {heads} memories; the line joins those that no other setting beats, and a number is "
-    "the knob's value. The dotted line is {target:.0%}.",
+    "recall-speed": "Up and to the right is better. Each mark is one setting of a backend's search space, with "
+    "{entries:,} entries in each of {rows} x {heads} memories; the line joins those that no other setting beats, and a "
+    "number is the varied option's value. The dotted line is {target:.0%}.",
     "recall-perplexity": "What a missed neighbour costs the model: the same weights read the same text, only the "
-    "search differs. The floors look at no key; a search is worth what lies between them and the exact one.",
+    "search differs. The baselines look at no key; a search is worth what lies between them and the exact one.",
     "times-entries": "Each backend at the first setting that finds {target:.0%} of the neighbours at that size. Where "
     "a line falls below 1 at the right, the backend is cheaper than {exact}; the numbers are the entries at which it "
     "does.",

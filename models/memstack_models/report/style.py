@@ -32,27 +32,27 @@ LIGHT, DARK = Theme("#24292f", "#d0d7de", "#ffffff"), Theme("#e6edf3", "#3d444d"
 
 
 @dataclass(frozen=True)
-class Look:
+class SeriesStyle:
     """How one backend is drawn, in every picture."""
 
     colour: str
     mark: str
 
 
-def looks(names: Iterable[str], ink: str) -> dict[str, Look]:
+def series_styles(names: Iterable[str], ink: str) -> dict[str, SeriesStyle]:
     """Give each backend colour and mark by its name, so that it keeps them from one report to the next.
 
     The first name is the exact search's, drawn in ink. Of two names that come upon one colour the later takes the next.
     """
     first, *others = names
-    found = {first: Look(ink, "o")}
+    found = {first: SeriesStyle(ink, "o")}
     free = set(range(len(COLOURS)))
     for name in sorted(others):
         free = free or set(range(len(COLOURS)))
         wanted = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
         place = next(p for i in range(len(COLOURS)) if (p := (wanted + i) % len(COLOURS)) in free)
         free.remove(place)
-        found[name] = Look(COLOURS[place], MARKS[place])
+        found[name] = SeriesStyle(COLOURS[place], MARKS[place])
     return found
 
 

@@ -14,7 +14,7 @@ from memstack_models.transformer.attention import Attention
 from memstack_models.transformer.transformer import Transformer
 
 
-class Watch:
+class MemoryMonitor:
     """Wraps the memories of a stream in place; ``take`` tells what they did since it was last asked.
 
     ``exact`` says whether their search is, where they are not the configured backend's. Times include an accelerator's

@@ -76,7 +76,7 @@ def evaluate(
     try:
         for segment in stream:
             logits, new = model(segment.tokens.to(device), stream.memories, stream.cache)
-            stream.remember(new)
+            stream.commit(new)
             advance(_count(result, segment, logits, token_bytes))
     finally:
         model.train(was_training)

@@ -12,7 +12,7 @@ from memstack.plugins.registry import registry
 from memstack_models.data.reader import Reader, Segment
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
-from memstack_models.transformer.transformer import New
+from memstack_models.transformer.transformer import SegmentOutput
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Stream:
         self.cache.reset(segment.starts)
         return segment
 
-    def remember(self, new: New) -> None:
+    def commit(self, new: SegmentOutput) -> None:
         """Write what the model made of the segment; call it once per segment, after backward."""
         self.cache.add(new.layers)
         stored = [
@@ -53,10 +53,10 @@ class Stream:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue where the saved stream was."""
-        self.reader.load_state_dict(below(state, "reader"))
-        self.cache.load_state_dict(below(state, "cache"))
+        self.reader.load_state_dict(sub_state(state, "reader"))
+        self.cache.load_state_dict(sub_state(state, "cache"))
         for i, memory in enumerate(self.memories):
-            memory.load_state_dict(below(state, f"memory.{i}"))
+            memory.load_state_dict(sub_state(state, f"memory.{i}"))
 
 
 def create_memories(model: ModelConfig, memory: MemoryConfig, rows: int, device: torch.device) -> list[Memory]:
@@ -68,11 +68,11 @@ def create_memories(model: ModelConfig, memory: MemoryConfig, rows: int, device:
         value_dim=model.head_dim,
         capacity=memory.capacity,
     )
-    options = registry().placed(memory.backend, memory.options, device)
+    options = registry().place_options(memory.backend, memory.options, device)
     return [create_memory(memory.backend, shape, **options) for _ in model.memory_layers]
 
 
-def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def sub_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The part of a flat state whose names begin with ``prefix.``, under their names without it."""
     start = f"{prefix}."
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}

@@ -16,7 +16,7 @@ from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
 from memstack_models.training.errors import CheckpointError, DivergedError
-from memstack_models.training.monitoring import Watch, probed_entry
+from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,
     learning_rate,
@@ -25,9 +25,9 @@ from memstack_models.training.optimizers import (
     set_learning_rate,
 )
 from memstack_models.training.perplexity import evaluate
-from memstack_models.training.stream import Stream, below
+from memstack_models.training.stream import Stream, sub_state
 from memstack_models.training.streams import evaluation_stream, training_streams
-from memstack_models.transformer.transformer import New, Transformer
+from memstack_models.transformer.transformer import SegmentOutput, Transformer
 
 Report = Callable[[dict[str, Any]], None]
 GAIN = 0.01
@@ -56,7 +56,7 @@ class Trainer:
             self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
         self.streams = training_streams(run, documents, self.device)
-        self.watches = [Watch(stream, self.model, run.memory) for stream in self.streams]
+        self.monitors = [MemoryMonitor(stream, self.model, run.memory) for stream in self.streams]
         self.validation, self.token_bytes = validation, token_bytes
         self.step = 0
 
@@ -70,7 +70,7 @@ class Trainer:
                 # Reading the shares waits for the device, so only what is logged is read.
                 shares = entry["memory share"].tolist()
                 entry["memory share"] = [[round(share, 4) for share in heads] for heads in shares]
-                entry |= probed_entry([probed for watch in self.watches for probed in watch.take_probed()])
+                entry |= probed_entry([probed for watch in self.monitors for probed in watch.take_probed()])
                 run_folder.append_log(self.folder, entry)
                 report(entry)
             if config.validate_every and self.step % config.validate_every == 0:
@@ -97,7 +97,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for stream, (_, new) in zip(self.streams, parts, strict=True):
-            stream.remember(new)
+            stream.commit(new)
         self.step += 1
         return {"step": self.step, "loss": loss, "rate": rate} | self._measured(parts[0][1], tokens, start)
 
@@ -138,16 +138,16 @@ class Trainer:
         state, progress = checkpoint.load(self.folder)
         if "random" not in state:
             raise CheckpointError(f"{self.folder} holds exported weights only: they can be evaluated, not resumed")
-        run_folder.load_weights(self.model, below(state, "model"), self.folder)
-        load_optimizer_state(self.optimizer, below(state, "optimizer"))
+        run_folder.load_weights(self.model, sub_state(state, "model"), self.folder)
+        load_optimizer_state(self.optimizer, sub_state(state, "optimizer"))
         for i, stream in enumerate(self.streams):
-            stream.load_state_dict(below(state, f"stream.{i}"))
+            stream.load_state_dict(sub_state(state, f"stream.{i}"))
         torch.set_rng_state(state["random"])
         if "random.cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random.cuda"], self.device)
         self.step = progress["step"]
 
-    def _backward(self, stream: Stream, segment: Segment, tokens: int) -> tuple[float, New]:
+    def _backward(self, stream: Stream, segment: Segment, tokens: int) -> tuple[float, SegmentOutput]:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
         half = self.run.train.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
@@ -157,9 +157,9 @@ class Trainer:
         loss.backward()
         return float(loss.detach()), new
 
-    def _measured(self, new: New, tokens: int, start: float) -> dict[str, Any]:
+    def _measured(self, new: SegmentOutput, tokens: int, start: float) -> dict[str, Any]:
         seconds = time.perf_counter() - start
-        spent = [watch.take_seconds() for watch in self.watches]
+        spent = [watch.take_seconds() for watch in self.monitors]
         return {
             "tokens/s": round(tokens / seconds),
             "memory share": new.memory_share,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from memstack import MISSING_SCORE, Memory, SearchResult, search
-from memstack_models.transformer.cache import LayerEntries
+from memstack_models.transformer.cache import LayerKV
 from memstack_models.transformer.config import ModelConfig
 
 
@@ -50,17 +50,17 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BTC: Tensor,
-        past: LayerEntries | None,
+        past: LayerKV | None,
         context: LocalContext,
         memory: Memory | None,
         neighbours: int,
-    ) -> tuple[Tensor, LayerEntries, Tensor | None]:
+    ) -> tuple[Tensor, LayerKV, Tensor | None]:
         """Return the layer's output, what it adds to cache and memory, and each head's mean weight on the memory."""
         q_BHTD = normalize(self._split(self.query(x_BTC)), dim=-1)
         raw_BGTD = self._split(self.key(x_BTC))
         k_BGTD = normalize(self._smeared(raw_BGTD, past), dim=-1)
         v_BGTD = self._split(self.value(x_BTC))
-        new = LayerEntries(k_BGTD.detach(), v_BGTD.detach(), raw_BGTD[:, :, -1:].detach())
+        new = LayerKV(k_BGTD.detach(), v_BGTD.detach(), raw_BGTD[:, :, -1:].detach())
         if past is not None:
             k_BGTD, v_BGTD = torch.cat([past.keys, k_BGTD], 2), torch.cat([past.values, v_BGTD], 2)
 
@@ -86,7 +86,7 @@ class Attention(nn.Module):
     def _scaled(self, scores: Float[Tensor, "B H T N"]) -> Tensor:
         return scores.float() * self.score_scale()
 
-    def _smeared(self, raw_BGTD: Tensor, past: LayerEntries | None) -> Tensor:
+    def _smeared(self, raw_BGTD: Tensor, past: LayerKV | None) -> Tensor:
         if self.smear is None:
             return raw_BGTD
         before = torch.zeros_like(raw_BGTD[:, :, :1]) if past is None else past.last_key.to(raw_BGTD.dtype)

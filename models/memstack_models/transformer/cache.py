@@ -11,7 +11,7 @@ from memstack_models.transformer.config import ModelConfig
 
 
 @dataclass(frozen=True)
-class LayerEntries:
+class LayerKV:
     """What one layer made of one segment; nothing in it carries a gradient."""
 
     keys: Float[Tensor, "rows kv_heads n head_dim"]
@@ -32,16 +32,16 @@ class Cache:
             return torch.zeros(rows, config.kv_heads, length, config.head_dim, device=device)
 
         self.length = config.cache
-        self.layers = [LayerEntries(empty(self.length), empty(self.length), empty(1)) for _ in range(config.layers)]
+        self.layers = [LayerKV(empty(self.length), empty(self.length), empty(1)) for _ in range(config.layers)]
         self.filled = torch.zeros(rows, dtype=torch.int64, device=device)
         """How many of a row's cached tokens belong to its document; they are the rightmost ones."""
 
-    def add(self, new: tuple[LayerEntries, ...]) -> None:
+    def add(self, new: tuple[LayerKV, ...]) -> None:
         """Take in a segment; the oldest tokens leave."""
         # Of one layout and dtype at every step, as a compiled model is compiled for these.
         keep = self.length
         self.layers = [
-            LayerEntries(
+            LayerKV(
                 _last(old.keys, layer.keys, keep),
                 _last(old.values, layer.values, keep),
                 layer.last_key.to(old.last_key).contiguous(),
@@ -56,7 +56,7 @@ class Cache:
         self.filled = self.filled.masked_fill(rows, 0)
         # What is cached is masked by its count; only the last key is read without one.
         self.layers = [
-            LayerEntries(layer.keys, layer.values, layer.last_key.masked_fill(rows[:, None, None, None], 0.0))
+            LayerKV(layer.keys, layer.values, layer.last_key.masked_fill(rows[:, None, None, None], 0.0))
             for layer in self.layers
         ]
 
@@ -72,7 +72,7 @@ class Cache:
         device = self.filled.device
         self.filled = state["filled"].to(device)
         self.layers = [
-            LayerEntries(*(state[f"{i}.{part}"].to(device) for part in ("keys", "values", "last_key")))
+            LayerKV(*(state[f"{i}.{part}"].to(device) for part in ("keys", "values", "last_key")))
             for i in range(len(self.layers))
         ]
 

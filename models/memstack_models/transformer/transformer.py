@@ -12,15 +12,15 @@ from torch.utils.checkpoint import checkpoint
 
 from memstack import Memory, save_searches
 from memstack_models.transformer.attention import Attention, LocalContext
-from memstack_models.transformer.cache import Cache, LayerEntries
+from memstack_models.transformer.cache import Cache, LayerKV
 from memstack_models.transformer.config import ModelConfig
 
 
 @dataclass(frozen=True)
-class New:
+class SegmentOutput:
     """What a segment adds: the step, not the model, writes it to cache and memory once backward is done."""
 
-    layers: tuple[LayerEntries, ...]
+    layers: tuple[LayerKV, ...]
     memory_share: Float[Tensor, "memory_layers heads"]
     """Mean attention weight that each head of each memory layer gave to retrieved entries."""
 
@@ -38,8 +38,8 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, past: LayerEntries | None, context: LocalContext, memory: Memory | None, neighbours: int
-    ) -> tuple[Tensor, LayerEntries, Tensor | None]:
+        self, x: Tensor, past: LayerKV | None, context: LocalContext, memory: Memory | None, neighbours: int
+    ) -> tuple[Tensor, LayerKV, Tensor | None]:
         attended, new, share = self.attention(self.attention_norm(x), past, context, memory, neighbours)
         x = x + attended
         return x + self.dropout(self.down(self.up(self.ffn_norm(x)).relu())), new, share
@@ -62,7 +62,7 @@ class Transformer(nn.Module):
 
     def forward(
         self, tokens: Int[Tensor, "rows segment"], memories: Sequence[Memory] = (), cache: Cache | None = None
-    ) -> tuple[Float[Tensor, "rows segment vocab"], New]:
+    ) -> tuple[Float[Tensor, "rows segment vocab"], SegmentOutput]:
         """Return next-token logits and what the segment adds to cache and memory.
 
         ``memories`` has one memory per memory layer, in the layers' order; none leaves local attention alone. Without a
@@ -75,7 +75,7 @@ class Transformer(nn.Module):
         by_layer = dict(zip(self.config.memory_layers, memories, strict=False))
         context = local_context(self.config, tokens, cache)
         x = self.dropout(self.embedding(tokens))
-        layers: list[LayerEntries] = []
+        layers: list[LayerKV] = []
         shares: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             past = cache.layers[i] if cache is not None else None
@@ -84,7 +84,9 @@ class Transformer(nn.Module):
             layers.append(new)
             shares += [share] if share is not None else []
         logits = self.norm(x) @ self.embedding.weight.T * self.config.dim**-0.5
-        return logits, New(tuple(layers), torch.stack(shares) if shares else x.new_zeros(0, self.config.heads))
+        return logits, SegmentOutput(
+            tuple(layers), torch.stack(shares) if shares else x.new_zeros(0, self.config.heads)
+        )
 
     def attention(self, layer: int) -> Attention:
         """The attention of a layer, counted from 1."""

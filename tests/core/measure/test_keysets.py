@@ -38,7 +38,7 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
     for segment in stream:
         with torch.no_grad():
             logits, new = trainer.model(segment.tokens, stream.memories, stream.cache)
-        stream.remember(new)
+        stream.commit(new)
         place = segment.offset[:, None] + 1 + torch.arange(SEGMENT)
         values = (segment.targets >= VALUES) & (place > DEFINITIONS)
         right += int((logits.argmax(-1) == segment.targets)[values].sum())

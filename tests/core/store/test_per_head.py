@@ -1,4 +1,4 @@
-"""TieredMemory: when it builds and builds again, what happens when an index fails; and writing in the background."""
+"""PerHeadIndexMemory: when it builds and builds again, what an index that fails does; writing in the background."""
 
 import gc
 import threading
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from memstack import MemoryShape, ShapeError, StaleResultError, TieredMemory, create_memory
+from memstack import MemoryShape, PerHeadIndexMemory, ShapeError, StaleResultError, create_memory
 from memstack.plugins.registry import registry
 
 SHAPE = MemoryShape(rows=2, heads=2, key_dim=4, value_dim=2, capacity=24)
@@ -18,9 +18,9 @@ BACKENDS = [offer.spec.name for offer in registry().offers() if offer.distributi
 
 
 class Scan:
-    """An index that scans all it was given, and is worn when told so."""
+    """An index that scans all it was given, and is needs_rebuild when told so."""
 
-    worn = False
+    needs_rebuild = False
 
     def __init__(self, keys: Any) -> None:
         self.keys = dict(enumerate(keys))
@@ -34,7 +34,7 @@ class Scan:
         return slots[np.argsort(-scores, 1)[:, :k]]
 
 
-class ScanMemory(TieredMemory):
+class ScanMemory(PerHeadIndexMemory):
     """Notes what it builds, and fails when told to."""
 
     def __init__(self, shape: MemoryShape, **options: Any) -> None:
@@ -58,7 +58,7 @@ def some(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 2, n, 4, generator=random), torch.randn(2, 2, n, 2, generator=random)
 
 
-def same_as_exact(memory: TieredMemory, k: int = 5) -> bool:
+def same_as_exact(memory: PerHeadIndexMemory, k: int = 5) -> bool:
     queries = torch.randn(2, 2, 6, 4, generator=torch.Generator().manual_seed(7))
     found, truth = memory.search(queries, k), memory.search_exactly(queries, k)
     return torch.equal(found.positions, truth.positions)
@@ -94,7 +94,7 @@ def test_a_worn_index_is_built_again_from_what_is_stored(memory: ScanMemory) -> 
     memory.add(*some(9, seed=1))
     assert memory.built == [20] * 4
     for index in memory.indexes:
-        index.worn = True
+        index.needs_rebuild = True
     memory.add(*some(3, seed=2))
     assert memory.built == [20] * 4 + [24] * 4
     assert same_as_exact(memory, k=24)
@@ -105,7 +105,7 @@ def test_an_index_that_fails_loses_nothing_and_is_built_again(memory: ScanMemory
     before = memory.state_dict()
     memory.failing.set()
     for index in memory.indexes:
-        index.worn = True
+        index.needs_rebuild = True
     with pytest.raises(RuntimeError, match="the library has failed"):
         memory.add(*some(3, seed=1))
     assert all(torch.equal(part, before[name]) for name, part in memory.state_dict().items())
@@ -295,7 +295,7 @@ def test_adds_from_threads_that_end_wait_for_nothing() -> None:
     memory = ScanMemory(SHAPE, overlap=True)
     for seed in range(8):
         for index in memory.indexes:
-            index.worn = True
+            index.needs_rebuild = True
         adder = threading.Thread(target=memory.add, args=some(6, seed))
         adder.start()
         adder.join()

@@ -43,7 +43,7 @@ def test_a_limit_reads_no_more_text_than_it_needs(monkeypatch):
     batches = []
     library = tokenizer._library
 
-    class Watched:
+    class Attempts:
         def encode_batch_fast(self, batch, **options):
             batches.extend(batch)
             return library.encode_batch_fast(batch, **options)
@@ -51,7 +51,7 @@ def test_a_limit_reads_no_more_text_than_it_needs(monkeypatch):
         def to_str(self):
             return library.to_str()
 
-    monkeypatch.setattr(tokenizer, "_library", Watched())
+    monkeypatch.setattr(tokenizer, "_library", Attempts())
     tokenize([Document("long", "word " * 100_000)], tokenizer, limit=1000)
     assert sum(map(len, batches)) < 50_000
 

@@ -22,7 +22,7 @@ from memstack.plugins.registry import registry
 KNOBS = {"fast": (1, 2, 3), "slow": (1, 2), "heavy": (1, 2), "broken": (1, 2)}
 SPECS = [
     registry().spec("exact"),
-    *(BackendSpec(name=n, target="", summary="", knob={"x": k}) for n, k in KNOBS.items()),
+    *(BackendSpec(name=n, target="", summary="", search_space={"x": k}) for n, k in KNOBS.items()),
 ]
 MEASURED = {  # recall, search, add; exact search takes 10
     ("fast", 1): (0.5, 1.0, 1.0),

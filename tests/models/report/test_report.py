@@ -19,7 +19,7 @@ from memstack_models.report.collect import Plan
 from memstack_models.report.conclusions import backend_names, conclusions, crossover, good_enough
 from memstack_models.report.figures import FIGURES
 from memstack_models.report.html import PAGE, write_page
-from memstack_models.report.style import looks, plain, short
+from memstack_models.report.style import plain, series_styles, short
 
 from memstack import BackendSpec, ConfigError, MemoryShape, create_memory
 from memstack.cli import main as cli
@@ -36,9 +36,10 @@ PLAN = Plan(
     repeats=1,
 )
 GRAPHS = replace(
-    registry().spec("hnsw"), knob={"exact_below": (16,), "m": (5,), "ef_construction": (5,), "ef_search": (4, 64)}
+    registry().spec("hnsw"),
+    search_space={"exact_below": (16,), "m": (5,), "ef_construction": (5,), "ef_search": (4, 64)},
 )
-GHOST = BackendSpec(name="ghost", target="nowhere:Ghost", summary="cannot be made", knob={"depth": (1, 2)})
+GHOST = BackendSpec(name="ghost", target="nowhere:Ghost", summary="cannot be made", search_space={"depth": (1, 2)})
 Results = dict[str, Any]
 
 
@@ -221,11 +222,11 @@ def test_a_front_has_what_nothing_else_beats() -> None:
 def test_a_backend_keeps_its_colour_whoever_else_is_there() -> None:
     bundled = [spec.name for spec in registry().specs()]
     names = ["exact", *(name for name in bundled if name != "exact")]
-    alone = {name: looks(["exact", name], "black")[name] for name in names[1:]}
-    together = looks(names, "black")
+    alone = {name: series_styles(["exact", name], "black")[name] for name in names[1:]}
+    together = series_styles(names, "black")
     assert {name: together[name] for name in alone} == alone
     assert len({look.colour for look in together.values()}) == len(names)
-    many = looks([str(i) for i in range(20)], "black")
+    many = series_styles([str(i) for i in range(20)], "black")
     assert len(many) == 20
 
 

@@ -156,7 +156,7 @@ def test_recomputed_activations_change_no_loss(backend: str, tmp_path: Path, mon
         losses = [run.advance()["loss"] for _ in range(5)]
         assert counted == [{"search": 5, "add": 5}] * 2
         weights = {name: weight.tolist() for name, weight in run.model.state_dict().items()}
-        seen[which] = losses, weights, [watch.take_probed() for watch in run.watches]
+        seen[which] = losses, weights, [watch.take_probed() for watch in run.monitors]
     assert seen["memory"] == seen["none"]
     assert seen["all"] == seen["none"]
 

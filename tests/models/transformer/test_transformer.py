@@ -4,7 +4,7 @@ import pytest
 import torch
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
-from memstack_models.transformer.transformer import New, Transformer, local_context, relative_bucket
+from memstack_models.transformer.transformer import SegmentOutput, Transformer, local_context, relative_bucket
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -28,7 +28,7 @@ def memories(model: Transformer, capacity: int = 64) -> list[Memory]:
     return [create_memory("exact", shape) for _ in config.memory_layers]
 
 
-def remember(model: Transformer, stores: list[Memory], cache: Cache, new: New) -> None:
+def commit(model: Transformer, stores: list[Memory], cache: Cache, new: SegmentOutput) -> None:
     cache.add(new.layers)
     for layer, store in zip(model.config.memory_layers, stores, strict=True):
         store.add(new.layers[layer - 1].keys, new.layers[layer - 1].values)
@@ -69,7 +69,7 @@ def test_everything_gets_a_finite_gradient(combine: str, smear_keys: bool, kv_he
         model.zero_grad()
         logits.square().mean().backward()
         assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
-        remember(model, stores, cache, new)
+        commit(model, stores, cache, new)
     gate = model.blocks[1].attention.memory_bias
     assert gate.grad.abs().sum() > 0
 
@@ -100,7 +100,7 @@ def test_only_the_memory_tells_of_earlier_segments(combine: str) -> None:
     first, second = tokens(2).split(SEGMENT, dim=1)
     stores, cache = memories(model), Cache(model.config, ROWS)
     _, new = model(first, stores, cache)
-    remember(model, stores, cache, new)
+    commit(model, stores, cache, new)
     with_memory, _ = model(second, stores, cache)
     torch.testing.assert_close(model(second, [], cache)[0], model(second)[0])
     assert not torch.allclose(with_memory, model(second)[0])
@@ -125,7 +125,7 @@ def test_a_segment_never_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for segment in tokens(2).split(SEGMENT, dim=1):
         _, new = model(segment, stores, cache)
         assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in new.layers)
-        remember(model, stores, cache, new)
+        commit(model, stores, cache, new)
     first, second = found
     assert (first == -1).all()
     assert second.min() >= 0
@@ -144,7 +144,7 @@ def test_no_token_sees_the_future_or_another_row(include_self: bool, combine: st
         logits = []
         for segment in text.split(SEGMENT, dim=1):
             part, new = model(segment, stores, cache)
-            remember(model, stores, cache, new)
+            commit(model, stores, cache, new)
             logits.append(part)
         return torch.cat(logits, dim=1)
 
@@ -222,7 +222,7 @@ def test_grouped_queries_share_a_memory_head() -> None:
     outputs = []
     for model in (grouped, plain):
         stores, cache = memories(model), Cache(model.config, ROWS)
-        remember(model, stores, cache, model(tokens(), stores, cache)[1])
+        commit(model, stores, cache, model(tokens(), stores, cache)[1])
         outputs.append(model(tokens(2)[:, SEGMENT:], stores, cache)[0])
     torch.testing.assert_close(*outputs)
 
@@ -230,7 +230,7 @@ def test_grouped_queries_share_a_memory_head() -> None:
 def test_the_gate_is_one_half_at_first() -> None:
     model = build(combine="gate")
     stores, cache = memories(model), Cache(model.config, ROWS)
-    remember(model, stores, cache, model(tokens(), stores, cache)[1])
+    commit(model, stores, cache, model(tokens(), stores, cache)[1])
     torch.testing.assert_close(model(tokens(), stores, cache)[1].memory_share, torch.full((1, 2), 0.5))
 
 

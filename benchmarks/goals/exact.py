@@ -1,4 +1,4 @@
-"""What exact search costs on this CPU beside the least it could: ``python -m benchmarks.goals.floor --out floor.json``.
+"""What exact search costs on this CPU beside the least it could: ``python -m benchmarks.goals.exact --out exact.json``.
 
 The floor is the float32 matrix product of queries and keys, in blocks of 4,096 keys that stay in the cache, with
 nothing done to the scores. Every figure is a ratio of medians, the calls made in turns in one process, on one thread
