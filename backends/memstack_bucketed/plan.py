@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+from memstack.store import next_power_of_2
 from memstack_bucketed.recall import expected_recall
 
 KEPT = (1, 2, 4)
@@ -67,7 +68,7 @@ def rounded(search: Search) -> Search:
 
     A plan that meets a target among more entries meets it among fewer.
     """
-    entries, queries = (1 << (size - 1).bit_length() for size in (search.entries, search.queries))
+    entries, queries = next_power_of_2(search.entries), next_power_of_2(search.queries)
     return search._replace(entries=entries, queries=queries)
 
 

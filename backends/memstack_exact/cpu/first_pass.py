@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memstack import BackendUnavailableError, MemoryShape
-from memstack.store.storage import StoreOptions, new_zeros
+from memstack.store import StoreOptions, new_zeros
 from memstack_exact.cpu.library import Store, kernel
 
 TILE, WORD = 16, 4

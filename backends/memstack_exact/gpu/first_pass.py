@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from memstack import BackendUnavailableError, MemoryShape
-from memstack.store.exact import nearest_slots
+from memstack.store import nearest_slots
 
 WIDEST = 256
 """Dimensions of which tiles of queries and keys fit into a GPU's shared memory."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
-from memstack.store.embedding_bag_triton import inner_products, power_of_2
+from memstack.store import embedding_bag_triton, next_power_of_2
 from memstack_exact.gpu.kernels import TILE, TILES, bucket_maxima, collect, pick
 
 BUCKETS, MOST_BUCKETS = 1024, 8192
@@ -32,7 +32,7 @@ class Question(NamedTuple):
     @property
     def form(self) -> dict[str, Any]:
         """What the kernels are compiled for."""
-        width = max(32, power_of_2(self.codes.shape[-1]))
+        width = max(32, next_power_of_2(self.codes.shape[-1]))
         return {"TILE": TILE, "WIDTH": width, "SCALED": self.codes.dtype == torch.int8}
 
 
@@ -50,7 +50,7 @@ def bucket_scores(question: Question) -> tuple[Tensor, Tensor]:
     codes, scale, queries, lengths, runs, tiles = question
     (rows, heads, asked, dim), capacity = queries.shape, codes.shape[2]
     bests, seconds = (torch.empty(rows, heads, asked, runs * TILE, device=codes.device) for _ in range(2))
-    about, form = min(MOST_ASKED, power_of_2(asked)), question.form
+    about, form = min(MOST_ASKED, next_power_of_2(asked)), question.form
     with torch.cuda.device_of(codes):
         bucket_maxima[lambda chosen: (rows * heads * runs * -(-asked // chosen["ASKED"]),)](
             *(queries, codes, scale, lengths, bests, seconds, asked, about, capacity, dim, runs, tiles),
@@ -73,7 +73,7 @@ def best_slots(
     waits for the device. 8 KB a query are needed beside what is returned, more if k exceeds 64.
     """
     rows, heads, asked, dim = queries.shape
-    limit, every = max(128, power_of_2(8 * k)), rows * heads * asked
+    limit, every = max(128, next_power_of_2(8 * k)), rows * heads * asked
     listed = torch.full((every, limit), -1, dtype=torch.int64, device=keys.device)
     found = torch.full((rows, heads, asked, k), -1, dtype=torch.int64, device=keys.device)
     counts = torch.empty(rows, heads, asked, dtype=torch.int32, device=keys.device)
@@ -81,10 +81,10 @@ def best_slots(
     bests, seconds = bucket_scores(question)
     given = bests, seconds, rounded_queries, codes, scale, lengths, slack.contiguous(), listed, counts
     room: dict[str, Any] = {"LIMIT": limit}
-    blocks: dict[str, Any] = {"BUCKETS": runs * TILE, "SOME": min(32, power_of_2(tiles))}
+    blocks: dict[str, Any] = {"BUCKETS": runs * TILE, "SOME": min(32, next_power_of_2(tiles))}
     with torch.cuda.device_of(keys):
         collect[(every,)](*given, asked, keys.shape[2], dim, k, tiles, **blocks, **room, **question.form)
-        scores = inner_products(queries.flatten(0, 2), keys.flatten(0, 2), listed)
+        scores = embedding_bag_triton.inner_products(queries.flatten(0, 2), keys.flatten(0, 2), listed)
         pick[(every,)](listed, scores, counts, found, asked, keys.shape[2], k, **room)
     return found, counts <= limit
 
@@ -93,5 +93,5 @@ def runs_of_tiles(used: int, k: int) -> tuple[int, int]:
     """Into how many runs of how many tiles the used slots are cut: a bucket is a column of a run."""
     tiles = -(-used // TILE)
     wanted = min(MOST_BUCKETS, max(BUCKETS, k * k // 4)) // TILE
-    runs = power_of_2(max(min(wanted, tiles), -(-tiles // TILES)))
+    runs = next_power_of_2(max(min(wanted, tiles), -(-tiles // TILES)))
     return runs, -(-tiles // runs)
