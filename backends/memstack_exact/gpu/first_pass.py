@@ -23,7 +23,7 @@ WIDEST = 256
 SUM_ERROR = 2.0**-22
 """Rounding of a tensor core's sum, for each of its terms, relative to the vectors' lengths."""
 PACKING_ERROR = 2.0**-15
-"""What the number of a tile in a score's low bits changes, relative to the vectors' lengths."""
+"""Change of a score by the number of a tile in its low bits, relative to the vectors' lengths."""
 VANISHING = 2e-18
 """Length of a vector whose coordinates' squares are too small for float32; the square of it is below every product."""
 LARGEST = 1e37
@@ -51,7 +51,7 @@ def rounded(vectors: Float[Tensor, "*outer dim"]) -> Rounded:
 
 
 def unavailable(shape: MemoryShape, device: torch.device) -> str:
-    """Why memories of this shape cannot have a first pass on this device; empty if they can."""
+    """Return the reason why memories of this shape cannot have a first pass on this device; empty if they can."""
     if find_spec("triton") is None:
         return "needs triton: pip install 'memstack[gpu]'"
     if device.type != "cuda" and not _interpreted():
