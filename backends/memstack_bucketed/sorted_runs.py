@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 from memstack.store import next_power_of_2
 
 LEAST = -1e38
-"""What stands for a score that there is not. Finite: an infinite one whose last bits are written over is no number."""
+"""The score of an entry that does not exist. Finite: an infinite one whose last bits are written over is no number."""
 
 
 def largest(scores: Float[Tensor, "*outer tiles buckets"], kept: int) -> list[Float[Tensor, "*outer buckets"]]:
