@@ -27,7 +27,7 @@ class FaissIVFMemory(PerHeadIndexMemory):
         nprobe: PositiveInt = 16
         """Lists visited per query; more is slower and more accurate."""
         codec: Literal["flat", "sq8", "pq"] = "flat"
-        """How the lists hold keys: as float32, in a byte per dimension, or product quantised to a byte per two."""
+        """Form in which lists hold keys: float32, in a byte per dimension, or product quantised to a byte per two."""
         rescored: PositiveInt = 4
         """With sq8 and pq, how many candidates per neighbour the store scores exactly."""
         retrain_after: PositiveFloat = 1.0

@@ -57,15 +57,15 @@ class HNSWIndex:
 
     def add(self, slots: Array, keys: Array) -> None:
         while len(slots):
-            some = slice(self._current.room)
-            replacing = self._current.holds(slots[some])
+            n = min(self._current.room, len(slots))
+            replacing = self._current.holds(slots[:n])
             if replacing.any():
                 self._next = self._next or self._new_graph()
-                self._next.add(slots[some][replacing], keys[some][replacing])
-            self._current.add(slots[some], keys[some])
+                self._next.add(slots[:n][replacing], keys[:n][replacing])
+            self._current.add(slots[:n], keys[:n])
             if self._current.room == 0 and self._next is not None:
                 self._current, self._next = self._next, None
-            slots, keys = slots[some.stop :], keys[some.stop :]
+            slots, keys = slots[n:], keys[n:]
 
     def search(self, queries: Array, k: int) -> Array:
         return self._current.search(queries, k, self._ef_search, self._threads)
