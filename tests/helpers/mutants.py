@@ -100,7 +100,7 @@ class SharedStore(ExactMemory):
 
     def __init__(self, shape: MemoryShape) -> None:
         super().__init__(shape)
-        self._value_table = self.tables.setdefault(shape, self._value_table)
+        self._value_vectors = self.tables.setdefault(shape, self._value_vectors)
 
 
 @breaks("test_reset_leaves_other_rows_alone", "test_a_reset_row_is_as_new")
