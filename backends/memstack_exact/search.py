@@ -14,6 +14,7 @@ class ExactMemory(IndexedMemory):
     """Scores every live key against every query. There is no index: adding and forgetting cost nothing, or with an
     8-bit first pass next to nothing."""
 
+    exact = True
     in_order = True
 
     class Options(IndexedMemory.Options):
