@@ -7,7 +7,7 @@ import hnswlib
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from memstack import MemoryShape, PerHeadIndexMemory
+from memstack import PerHeadIndexMemory
 from memstack_hnsw.graph import Array, Graph
 
 
@@ -28,9 +28,7 @@ class HNSWMemory(PerHeadIndexMemory):
         seed: int = Field(default=0, ge=0, lt=1 << 31)
         """Seeds the levels of the graph."""
 
-    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        self.options = options or self.Options()
-        super().__init__(shape, self.options)
+    options: Options
 
     def build_index(self, keys: Array) -> "HNSWIndex":
         new_graph = partial(_new_graph, self.options, self.shape.key_dim, self.shape.capacity)

@@ -37,10 +37,10 @@ class JaxMemory(IndexedMemory):
         """``native`` is jax.lax.approx_max_k, which reduces on TPUs and is exact elsewhere, whatever the target;
         ``buckets`` does the same reduction everywhere, so that a TPU's recall can be seen without one."""
 
+    options: Options
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
         super().__init__(shape, options)
-        self.options = options
         self._jax_device = _device_beside(self.stored_keys.device)
         self._shared = self._shares_memory()
         self._copy: Keys | None = None
