@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from memstack_models.data.errors import CorpusError
+from memstack import CorpusError
 from memstack_models.training.errors import CheckpointError
 
 IGNORED = -100
