@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -75,7 +76,8 @@ class Cell:
 
 def cell_of(names: Sequence[str], params: Sequence[object], base: Mapping[str, object]) -> Cell:
     """The cell that a benchmark's parameters describe, or the reason to skip it."""
-    cell = Cell(**{**base, **dict(zip(names, params, strict=True))})
+    axes: dict[str, Any] = {**base, **dict(zip(names, params, strict=True))}
+    cell = Cell(**axes)
     cell.require()
     return cell
 
@@ -127,3 +129,9 @@ def once(cell: object, measure: Callable[[], Mapping[str, float]]) -> dict[str, 
 def key_of(name: str, cell: Cell) -> str:
     """What a cell's file is called: the benchmark's name and every axis."""
     return "-".join([name, *map(str, asdict(cell).values())])
+
+
+def set_unit(unit: str, *benchmarks: Callable[..., float]) -> None:
+    """Say in what unit ``track_`` benchmarks count: asv reads it off each function."""
+    for benchmark in benchmarks:
+        benchmark.__dict__["unit"] = unit

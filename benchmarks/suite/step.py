@@ -5,13 +5,13 @@ from pathlib import Path
 from statistics import median
 
 import torch
-import torch._dynamo  # which the first optimiser imports for seconds: once, before asv forks
+import torch._dynamo  # pyright: ignore[reportUnusedImport] - for seconds by the first optimiser: once, before asv forks
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
 
 from memstack.measure import KEY_SETS, add_entries, timed
 
-from .common import BACKENDS, DEVICE, SharedFolder, once, require_affordable, require_installed
+from .common import BACKENDS, DEVICE, SharedFolder, once, require_affordable, require_installed, set_unit
 
 RECIPE, VOCABULARY, MEMORIES = "stdlib-small", 1024, 64
 SEGMENTS = 64  # of a document: no row ends one while it is timed
@@ -42,8 +42,8 @@ class TrainingStep(SharedFolder):
     def track_ratio(self, backend: str, entries: int) -> float:
         return self._measured(backend, entries)["ratio"]
 
-    track_step.unit = "seconds"
-    track_ratio.unit = "times the step without a memory"
+    set_unit("seconds", track_step)
+    set_unit("times the step without a memory", track_ratio)
 
     def _measured(self, backend: str, entries: int) -> dict[str, float]:
         return once(f"step-{backend}-{entries}", lambda: step_times(backend, entries, self.settings, self.turns))

@@ -1,10 +1,11 @@
 """What writing costs: filling, adding to a full memory, resetting a row, and what whole life cycles wait for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from memstack import Memory, MemoryShape
+from memstack import MemoryShape
 from memstack.measure import CHUNK, Timing, device_of, timed
 from memstack.measure.runbooks import RUNBOOKS, play
 
@@ -17,6 +18,7 @@ from .common import (
     once,
     require_affordable,
     require_installed,
+    set_unit,
     stream,
 )
 
@@ -24,7 +26,8 @@ from .common import (
 class _Update:
     base: Mapping[str, object] = {"memories": 1}
     rounds, number, warmup_time, repeat, timeout = 1, 1, 0.0, (3, 16, 3.0), 240
-    memory: Memory | None = None
+    memory: Any = None
+    """A Memory from the first setup on."""
 
 
 class Fill(_Update):
@@ -126,8 +129,7 @@ class LifeCycle(SharedFolder):
     def track_worst_add_ms(self, backend: str, runbook: str) -> float:
         return self._measured(backend, runbook)["worst add"]
 
-    for _track in (track_step_ms, track_worst_step_ms, track_add_ms, track_worst_add_ms):
-        _track.unit = "milliseconds"
+    set_unit("milliseconds", track_step_ms, track_worst_step_ms, track_add_ms, track_worst_add_ms)
 
     def _measured(self, backend: str, runbook: str) -> dict[str, float]:
         return once(f"life-{backend}-{runbook}", lambda: self._measure(backend, runbook))
