@@ -177,7 +177,7 @@ class RaisesWhenEmpty(ExactMemory):
 class ZeroMeansEmpty(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        empty = (self.stored_keys == 0).all(-1)
+        empty = (self.stored_keys.to(torch.float32) == 0).all(-1)
         return slots.masked_fill(empty[:, :, None].expand(*slots.shape[:3], -1).gather(-1, slots), -1)
 
 
@@ -224,8 +224,8 @@ class IndexIsFilledOnce(ExactMemory):
 class OneOfEveryDuplicate(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        keys = self.stored_keys[:, :, :, None].eq(self.stored_keys[:, :, None]).all(-1)
-        first = keys.int().argmax(-1) == torch.arange(self.shape.capacity)
+        keys = self.stored_keys.to(torch.float32)
+        first = (keys[:, :, :, None] == keys[:, :, None]).all(-1).int().argmax(-1) == torch.arange(self.shape.capacity)
         kept = first[:, :, None].expand(*slots.shape[:3], -1).gather(-1, slots)
         return slots.masked_fill(~kept, -1)
 

@@ -36,7 +36,7 @@ class Newest(IndexedMemory):
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf, 1e5])
 def test_inspected_keys_are_refused_as_ever(wrong: float, dtype: str) -> None:
     """Also what only the store's dtype cannot hold."""
-    memory = Newest(SHAPE, Newest.Options(dtype=dtype))
+    memory = Newest(SHAPE, Newest.Options.model_validate({"dtype": dtype}))
     keys, values = torch.zeros(1, 2, 4, 3), torch.zeros(1, 2, 4, 3)
     keys[0, 1, 2, 0] = wrong
     inspect_keys([values, keys])
@@ -123,7 +123,7 @@ def waits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, which: str =
     for _ in range(2):
         trainer.advance()
     state = [*trainer.model.parameters(), *stream.cache.state_dict().values()]
-    stored = [part for memory in stream.memories for part in (memory._key_vectors, memory._value_vectors)]
+    stored: list[Any] = [part for memory in stream.memories for part in (memory._key_vectors, memory._value_vectors)]
     with Accelerator([*state, *stored], monkeypatch) as accelerator:
         trainer.advance()
     return accelerator.asked

@@ -4,7 +4,7 @@ import importlib.util
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-import helpers.mutants_answers  # noqa: F401 - importing it adds to BROKEN
+import helpers.mutants_answers  # noqa: F401  # pyright: ignore[reportUnusedImport] - it adds to BROKEN
 import pytest
 import torch
 from helpers.mutants import BROKEN
