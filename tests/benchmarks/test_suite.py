@@ -1,6 +1,7 @@
 """The asv suite: every benchmark once at its smallest size, in asv's own machinery; skips, failures, configuration."""
 
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,3 +171,10 @@ def test_asv_finds_the_suite_sound() -> None:
     line = [sys.executable, "-m", "asv", "check", "--python=same"]
     done = subprocess.run(line, cwd=BENCHMARKS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_kept_results_are_those_of_the_benchmarks_as_they_are() -> None:
+    """asv drops the results of a benchmark whose text, or its setup's, has changed: keep the text, or measure again."""
+    kept = json.loads((BENCHMARKS / "results" / "benchmarks.json").read_text(encoding="utf-8"))
+    versions = {name: benchmark["version"] for name, benchmark in kept.items() if name != "version"}
+    assert versions == {name: benchmark.version for name, benchmark in EVERY.items()}
