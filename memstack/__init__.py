@@ -14,14 +14,17 @@ from memstack.contract.errors import (
     StateError,
     UnknownBackendError,
 )
+from memstack.contract.finite import inspect_keys
 from memstack.contract.memory import Memory
 from memstack.contract.ops import save_searches, search
 from memstack.contract.result import MISSING_SCORE, SearchResult
 from memstack.contract.shape import MemoryShape
+from memstack.contract.state import check_state, new_state, select_rows
+from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
+from memstack.contract.version import Version
 from memstack.plugins.hookspecs import hookimpl
 from memstack.plugins.registry import backends, create_memory
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec
-from memstack.store.finite import inspect_keys
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Quantised
 from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
@@ -43,6 +46,7 @@ __all__ = [
     "MemstackError",
     "NonFiniteError",
     "OptionsError",
+    "Padded",
     "PerHeadIndexMemory",
     "Quantised",
     "SearchIndex",
@@ -51,10 +55,18 @@ __all__ = [
     "StaleResultError",
     "StateError",
     "UnknownBackendError",
+    "Version",
     "backends",
+    "check_add",
+    "check_reset",
+    "check_search",
+    "check_select",
+    "check_state",
     "create_memory",
     "hookimpl",
     "inspect_keys",
+    "new_state",
     "save_searches",
     "search",
+    "select_rows",
 ]

@@ -110,6 +110,11 @@ def stream(key_set: str, shape: MemoryShape, seed: int = 0) -> KeyStream:
     return Recorded(shape, recording(entries=RECORDED_ENTRIES + SEGMENT), seed, DEVICE)
 
 
+def device_of(memory: Memory) -> torch.device:
+    """Where a memory is searched, by the name in the benchmarks' text, which asv tells results apart by."""
+    return memory.device
+
+
 class SharedFolder:
     """asv gives benchmarks that have a ``setup_cache`` one working folder for the length of a run."""
 

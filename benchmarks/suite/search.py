@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from memstack.contract.metrics import attention_mass_recall_by_score, recall, recall_by_score
-from memstack.measure import ATTENTION_SCALE, add_entries, device_of, timed, true_neighbours
+from memstack.measure import ATTENTION_SCALE, add_entries, timed, true_neighbours
 
-from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, key_of, once, set_unit, stream
+from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, device_of, key_of, once, set_unit, stream
 
 ASKED = SEGMENT  # queries per memory that a recall is measured on
 
@@ -59,7 +59,7 @@ class _Recall(SharedFolder):
     def _measure(self) -> dict[str, float]:
         memory, keys = self.cell.filled()
         queries = keys.queries(ASKED)
-        truth = true_neighbours(memory, queries, self.cell.k, device_of(memory))
+        truth = true_neighbours(memory, queries, self.cell.k, memory.device)
         found = memory.search(queries, self.cell.k)
         return {
             "recall": recall(found, truth),

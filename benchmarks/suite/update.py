@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from memstack import MemoryShape
-from memstack.measure import CHUNK, Timing, device_of, timed
+from memstack.measure import CHUNK, Timing, timed
 from memstack.measure.runbooks import RUNBOOKS, play
 
 from .common import (
@@ -15,6 +15,7 @@ from .common import (
     SharedFolder,
     cell_of,
     create,
+    device_of,
     once,
     require_affordable,
     require_installed,

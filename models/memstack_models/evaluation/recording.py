@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from memstack import Memory, SearchResult
+from memstack.contract.validation import Padded
 from memstack.measure import Recording
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.disk_cache import cached
@@ -67,8 +68,8 @@ class Tap(MemoryWrapper):
         self.keys: list[Tensor] = []
         self.queries: list[Tensor] = []
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys, values)
+    def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
+        super().add(keys, values, lengths, padded=padded)
         self.keys.append(keys[0].to("cpu", torch.float16))
 
     def search(self, queries: Tensor, k: int) -> SearchResult:

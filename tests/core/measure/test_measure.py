@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from memstack import Memory, MemoryShape, SearchResult, create_memory
+from memstack.contract.validation import Padded
 from memstack.measure import (
     KEY_SETS,
     Timing,
@@ -129,8 +130,8 @@ class HalfMemory(Memory):
         self.shape = shape
         self.inside = create_memory("exact", shape)
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        self.inside.add(keys, values)
+    def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
+        self.inside.add(keys, values, lengths, padded=padded)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         found = self.inside.search(queries, k)
