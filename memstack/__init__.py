@@ -1,11 +1,15 @@
 """memstack: long-term kNN memory for transformers, with interchangeable search backends."""
 
+from memstack.contract.corpus import SPLITS, Corpus, Document, Split, check_split
 from memstack.contract.entries import Entries, FetchedEntries
 from memstack.contract.errors import (
     BackendUnavailableError,
     ConfigError,
+    CorpusError,
+    CorpusUnavailableError,
     DuplicateBackendError,
     DuplicateCommandError,
+    DuplicateCorpusError,
     MemstackError,
     NonFiniteError,
     OptionsError,
@@ -13,6 +17,7 @@ from memstack.contract.errors import (
     StaleResultError,
     StateError,
     UnknownBackendError,
+    UnknownCorpusError,
 )
 from memstack.contract.finite import inspect_keys
 from memstack.contract.memory import Memory
@@ -23,21 +28,29 @@ from memstack.contract.state import check_state, new_state, select_rows
 from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
 from memstack.contract.version import Version
 from memstack.plugins.hookspecs import hookimpl
-from memstack.plugins.registry import backends, create_memory
-from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec
+from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
+from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Quantised
 from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
 
 __all__ = [
     "MISSING_SCORE",
+    "SPLITS",
     "BackendOptions",
     "BackendSpec",
     "BackendUnavailableError",
     "CommandSpec",
     "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "CorpusOptions",
+    "CorpusSpec",
+    "CorpusUnavailableError",
+    "Document",
     "DuplicateBackendError",
     "DuplicateCommandError",
+    "DuplicateCorpusError",
     "Entries",
     "FetchedEntries",
     "IndexedMemory",
@@ -52,16 +65,21 @@ __all__ = [
     "SearchIndex",
     "SearchResult",
     "ShapeError",
+    "Split",
     "StaleResultError",
     "StateError",
     "UnknownBackendError",
+    "UnknownCorpusError",
     "Version",
     "backends",
     "check_add",
     "check_reset",
     "check_search",
     "check_select",
+    "check_split",
     "check_state",
+    "corpora",
+    "create_corpus",
     "create_memory",
     "hookimpl",
     "inspect_keys",
