@@ -1,11 +1,15 @@
 """memstack: long-term kNN memory for transformers, with interchangeable search backends."""
 
+from memstack.attention import Attended, MemoryAttention, attend, local_attention
+from memstack.bank import MemoryBank
 from memstack.contract.entries import Entries, FetchedEntries
 from memstack.contract.errors import (
     BackendUnavailableError,
+    CommitError,
     ConfigError,
     DuplicateBackendError,
     DuplicateCommandError,
+    LayerError,
     MemstackError,
     NonFiniteError,
     OptionsError,
@@ -31,17 +35,22 @@ from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
 
 __all__ = [
     "MISSING_SCORE",
+    "Attended",
     "BackendOptions",
     "BackendSpec",
     "BackendUnavailableError",
     "CommandSpec",
+    "CommitError",
     "ConfigError",
     "DuplicateBackendError",
     "DuplicateCommandError",
     "Entries",
     "FetchedEntries",
     "IndexedMemory",
+    "LayerError",
     "Memory",
+    "MemoryAttention",
+    "MemoryBank",
     "MemoryShape",
     "MemstackError",
     "NonFiniteError",
@@ -56,6 +65,7 @@ __all__ = [
     "StateError",
     "UnknownBackendError",
     "Version",
+    "attend",
     "backends",
     "check_add",
     "check_reset",
@@ -65,6 +75,7 @@ __all__ = [
     "create_memory",
     "hookimpl",
     "inspect_keys",
+    "local_attention",
     "new_state",
     "save_searches",
     "search",
