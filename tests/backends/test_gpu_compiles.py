@@ -55,7 +55,7 @@ for operand in ("i8", "bf16"):
     compiled(kernels.collect, capability, operand, fitting(kernels.collect, **sizes, WIDTH=128), TYPES)
 compiled(kernels.pick, capability, "i8", fitting(kernels.pick, **OPTIONS), TYPES)
 for stored, operand in (("fp32", "fp32"), ("bf16", "fp32"), ("fp16", "fp64")):
-    types = dict(queries="T", weights="T", scores="T", mixed="T", table=stored, index="i64")
+    types = dict(queries="T", weights="T", scores="T", mixed="T", vectors=stored, index="i64")
     for kernel in (embedding_bag_triton._dot, embedding_bag_triton._mix):
         compiled(kernel, capability, operand, fitting(kernel, SOME=32, WIDTH=128), types)
 """

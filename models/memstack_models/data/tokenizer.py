@@ -18,8 +18,7 @@ from torch import Tensor
 from memstack.plugins.disk_cache import cached
 from memstack_models.data.chunking import pieces
 from memstack_models.data.documents import Document, fingerprint
-from memstack_models.data.errors import CorpusError
-from memstack_models.training.errors import CheckpointError
+from memstack_models.data.errors import CheckpointError, CorpusError
 
 FILE, DIGEST = "tokenizer.json", "tokenizer.sha256"
 DOCUMENT = "<|document|>"

@@ -13,7 +13,7 @@ from memstack.measure import Recording
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.disk_cache import cached
 from memstack.wrappers.base import MemoryWrapper
-from memstack_models.data.errors import CorpusError
+from memstack_models.data.errors import CheckpointError, CorpusError
 from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
 from memstack_models.data.tokenizer import Tokenizer
@@ -21,7 +21,6 @@ from memstack_models.training import run_folder
 from memstack_models.training.checkpoint import digest
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
-from memstack_models.training.errors import CheckpointError
 from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream
 from memstack_models.transformer.transformer import Transformer

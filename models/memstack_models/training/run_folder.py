@@ -11,10 +11,11 @@ import torch
 
 from memstack.plugins import config as configuration
 from memstack.plugins.registry import registry
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
 from memstack_models.training.config import RunConfig
-from memstack_models.training.errors import CheckpointError, RunFolderError
+from memstack_models.training.errors import RunFolderError
 from memstack_models.transformer.transformer import Transformer
 
 RECIPES, PRETRAINED = Path(__file__).parent / "recipes", Path(__file__).parent / "pretrained"

@@ -123,8 +123,8 @@ def waits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, which: str =
     for _ in range(2):
         trainer.advance()
     state = [*trainer.model.parameters(), *stream.cache.state_dict().values()]
-    tables = [table for memory in stream.memories for table in (memory._key_table, memory._value_table)]
-    with Accelerator([*state, *tables], monkeypatch) as accelerator:
+    stored = [part for memory in stream.memories for part in (memory._key_vectors, memory._value_vectors)]
+    with Accelerator([*state, *stored], monkeypatch) as accelerator:
         trainer.advance()
     return accelerator.asked
 

@@ -7,10 +7,9 @@ from helpers.shared_data import FOLDER, needs_shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memstack_models.data.documents import load_documents
-from memstack_models.data.errors import CorpusError
+from memstack_models.data.errors import CheckpointError, CorpusError
 from memstack_models.data.reader import IGNORED, Reader
 from memstack_models.data.tokenizer import ByteTokenizer
-from memstack_models.training.errors import CheckpointError
 
 lengths = st.lists(st.integers(2, 40), min_size=1, max_size=8)
 sizes = {"lengths": lengths, "rows": st.integers(1, 5), "segment": st.integers(1, 12)}

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from memstack_models.data import tokenizer as module
 from memstack_models.data.chunking import pieces
 from memstack_models.data.documents import Document, load_documents
-from memstack_models.data.errors import CorpusError
+from memstack_models.data.errors import CheckpointError, CorpusError
 from memstack_models.data.tokenizer import DOCUMENT, ByteTokenizer, load_tokenizer, train_tokenizer
-from memstack_models.training.errors import CheckpointError
 
 from memstack.contract.errors import CacheError
 from memstack.plugins.disk_cache import cache_folder, cached

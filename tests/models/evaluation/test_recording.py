@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_checkpoint import SEGMENT, write_checkpoint
-from memstack_models.data.errors import CorpusError
+from memstack_models.data.errors import CheckpointError, CorpusError
 from memstack_models.data.load import tokenized
 from memstack_models.evaluation.recording import recordable, recording
 from memstack_models.training import run_folder
-from memstack_models.training.errors import CheckpointError
 from torch.nn.functional import normalize
 
 from memstack import MemoryShape, ShapeError, create_memory
