@@ -97,7 +97,7 @@ def main(
 
 def fill(trainer: Trainer, entries: int) -> None:
     """Fill the trainer's memories."""
-    memories = [memory for stream in trainer.streams for memory in stream.memories]
+    memories = [memory for stream in trainer.streams for memory in stream.bank.values()]
     for seed, memory in enumerate(memories):
         add_entries(memory, KEY_SETS["drifting"](memory.shape, seed, DEVICE), entries)
 
