@@ -43,6 +43,8 @@ class Attention(nn.Module):
         self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smear_keys else None
         init = config.gate_init if config.combine == "gate" else config.memory_bias_init
         self.memory_bias = nn.Parameter(torch.full((config.heads,), init)) if uses_memory else None
+        age = config.age_init if uses_memory else None
+        self.memory_age = nn.Parameter(torch.full((config.heads,), age)) if age is not None else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -105,5 +107,7 @@ class Attention(nn.Module):
             scale=self.score_scale(),
             gate=self.memory_bias if gated else None,
             bias=None if gated else self.memory_bias,
+            age=self.memory_age,
+            candidates=self.config.candidates,
             empty_memory=self.config.empty_memory,
         )

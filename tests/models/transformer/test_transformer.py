@@ -224,6 +224,21 @@ def test_grouped_queries_share_a_memory_head() -> None:
     torch.testing.assert_close(*outputs)
 
 
+@pytest.mark.parametrize("combine", ["gate", "joint"])
+def test_ages_and_candidates_are_a_switch(combine: str) -> None:
+    """Off by default, so that a checkpoint from before has every parameter; on, it is learned and moves the logits."""
+    plain, aware = build(combine=combine), build(combine=combine, age_init=0.3, candidates=8)
+    assert {name for name, _ in aware.named_parameters()} - {name for name, _ in plain.named_parameters()} == {
+        "blocks.1.attention.memory_age"
+    }
+    bank, cache = memories(plain), Cache(plain.config, ROWS)
+    commit(bank, cache, plain(tokens(), bank, cache)[1])
+    logits = aware(tokens(), bank, cache)[0]
+    assert not torch.allclose(logits, plain(tokens(), bank, cache)[0])
+    logits.square().mean().backward()
+    assert aware.blocks[1].attention.memory_age.grad.abs().sum() > 0
+
+
 def test_the_gate_is_one_half_at_first() -> None:
     model = build(combine="gate")
     bank, cache = memories(model), Cache(model.config, ROWS)
