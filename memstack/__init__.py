@@ -1,15 +1,19 @@
 """memstack: long-term kNN memory for transformers, with interchangeable search backends."""
 
+from memstack.attention import Attended, MemoryAttention, attend, local_attention
+from memstack.bank import MemoryBank
 from memstack.contract.corpus import SPLITS, Corpus, Document, Split, check_split
 from memstack.contract.entries import Entries, FetchedEntries
 from memstack.contract.errors import (
     BackendUnavailableError,
+    CommitError,
     ConfigError,
     CorpusError,
     CorpusUnavailableError,
     DuplicateBackendError,
     DuplicateCommandError,
     DuplicateCorpusError,
+    LayerError,
     MemstackError,
     NonFiniteError,
     OptionsError,
@@ -37,10 +41,12 @@ from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
 __all__ = [
     "MISSING_SCORE",
     "SPLITS",
+    "Attended",
     "BackendOptions",
     "BackendSpec",
     "BackendUnavailableError",
     "CommandSpec",
+    "CommitError",
     "ConfigError",
     "Corpus",
     "CorpusError",
@@ -54,7 +60,10 @@ __all__ = [
     "Entries",
     "FetchedEntries",
     "IndexedMemory",
+    "LayerError",
     "Memory",
+    "MemoryAttention",
+    "MemoryBank",
     "MemoryShape",
     "MemstackError",
     "NonFiniteError",
@@ -71,6 +80,7 @@ __all__ = [
     "UnknownBackendError",
     "UnknownCorpusError",
     "Version",
+    "attend",
     "backends",
     "check_add",
     "check_reset",
@@ -83,6 +93,7 @@ __all__ = [
     "create_memory",
     "hookimpl",
     "inspect_keys",
+    "local_attention",
     "new_state",
     "save_searches",
     "search",

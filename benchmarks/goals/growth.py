@@ -71,8 +71,7 @@ def timed_memory(backend: str, *, memories: int, entries: int, segment: int, lim
     TooSlowError once those have taken ``limit_s``.
     """
     trainer = _trainer(backend, memories, entries, segment)
-    memory: Any = trainer.streams[0].memories[0]
-    memory = memory.memory  # inside of what measures how long it takes
+    (memory,) = trainer.streams[0].bank.values()
     memory.reset()
     stream = KEY_SETS["drifting"](memory.shape, 0, DEVICE)
     adds = measure.add_entries(memory, stream, entries + max(segment, entries // 8), segment, limit_s)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from memstack.contract.precision import at_least_float32, without_autocast
@@ -35,6 +35,10 @@ class Entries(ABC):
     ) -> Float[Tensor, "rows query_heads q k"]:
         """Return inner products with the values: what the gradient of ``mix`` is made of. By default gathered."""
         return _multiplied("rhqkd,rhqd->rhqk", self.values(), operand)
+
+    def take(self, columns: Int[Tensor, "rows query_heads q taken"], k: int) -> "Entries":
+        """Return the entries of these of the k columns, in this order. By default whatever is asked is asked of all."""
+        return _TakenEntries(self, columns, k)
 
     def check_fresh(self) -> None:  # noqa: B027 - a memory that keeps no version of itself has nothing to check
         """Raise StaleResultError if the memory has changed since the search."""
@@ -78,6 +82,41 @@ class FetchedEntries(Entries):
 
     def _check_fresh_in_backward(self, _: Tensor) -> None:
         self._check_fresh()
+
+
+class _TakenEntries(Entries):
+    """Some columns of other entries, which know of no taking: they are asked for all, with zeros for the rest."""
+
+    def __init__(self, entries: Entries, columns: Tensor, k: int) -> None:
+        self._entries, self._columns, self._k = entries, columns, k
+
+    def keys(self) -> Tensor:
+        return self._gathered(self._entries.keys())
+
+    def values(self) -> Tensor:
+        return self._gathered(self._entries.values())
+
+    def dot(self, queries: Tensor) -> Tensor:
+        return self._entries.dot(queries).gather(-1, self._columns)
+
+    def mix(self, weights: Tensor) -> Tensor:
+        return self._entries.mix(self._spread(weights))
+
+    def mix_keys(self, weights: Tensor) -> Tensor:
+        return self._entries.mix_keys(self._spread(weights))
+
+    def dot_values(self, operand: Tensor) -> Tensor:
+        return self._entries.dot_values(operand).gather(-1, self._columns)
+
+    def check_fresh(self) -> None:
+        self._entries.check_fresh()
+
+    def _gathered(self, found: Tensor) -> Tensor:
+        return found.gather(3, self._columns[..., None].expand(*self._columns.shape, found.shape[-1]))
+
+    def _spread(self, weights: Tensor) -> Tensor:
+        expect_shape("weights", weights, tuple(self._columns.shape))
+        return weights.new_zeros(*weights.shape[:3], self._k).scatter_add(-1, self._columns, weights)
 
 
 def _multiplied(equation: str, fetched: Tensor, operand: Tensor) -> Tensor:

@@ -25,6 +25,17 @@ class StateError(MemstackError, ValueError):
     """A saved memory does not fit the memory that should load it."""
 
 
+class LayerError(MemstackError, KeyError):
+    """A layer has no memory in this bank, or was given nothing to write to the one it has."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError would print its message quoted, as if it were the key
+
+
+class CommitError(MemstackError, RuntimeError):
+    """Some memories of a bank could not be written; it says which, and the others were."""
+
+
 class UnknownBackendError(MemstackError, LookupError):
     """No plugin offers a backend of that name."""
 

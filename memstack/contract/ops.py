@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
@@ -30,6 +30,11 @@ def search(memory: Memory, queries: Float[Tensor, "rows query_heads q key_dim"],
     return SearchResult(scores, positions, _Answer(answer, scores, queries, memory.shape.value_dim))
 
 
+def written(memory: Memory, like: Tensor) -> Int[Tensor, " rows"]:
+    """Return ``memory.written`` on the device of ``like``, also inside a compiled graph: the count at that step."""
+    return _written(Handled.handle_of(memory), like.detach())
+
+
 def _writes(tensor: Tensor) -> int:
     """How often a tensor was written to; compiled code, which writes to no input of ours, has no such count."""
     return 0 if torch.compiler.is_compiling() or tensor.is_inference() else tensor._version
@@ -37,15 +42,17 @@ def _writes(tensor: Tensor) -> int:
 
 def save_searches() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """A ``context_fn`` for torch.utils.checkpoint: recompute all but the searches, which cost most and keep least."""
-    return create_selective_checkpoint_contexts([torch.ops.memstack.search.default])
+    return create_selective_checkpoint_contexts([torch.ops.memstack.search.default, torch.ops.memstack.written.default])
 
 
 class _Answer(Entries):
     """The entries of an answer that is known by its handle."""
 
-    def __init__(self, handle: Tensor, scores: Tensor, queries: Tensor, value_dim: int) -> None:
+    def __init__(
+        self, handle: Tensor, scores: Tensor, queries: Tensor, value_dim: int, writes_then: int | None = None
+    ) -> None:
         self._handle, self._scores, self._queries, self._value_dim = handle, scores, queries, value_dim
-        self._writes_then = _writes(queries)
+        self._writes_then = _writes(queries) if writes_then is None else writes_then
 
     def keys(self) -> Tensor:
         return resolve(self._handle).keys()
@@ -62,6 +69,10 @@ class _Answer(Entries):
     def mix(self, weights: Tensor) -> Tensor:
         return _mix(self._handle, weights, self._value_dim, False)
 
+    def take(self, columns: Tensor, k: int) -> "_Answer":
+        scores = self._scores.gather(-1, columns)
+        return _Answer(_take(self._handle, columns, k), scores, self._queries, self._value_dim, self._writes_then)
+
     def check_fresh(self) -> None:
         resolve(self._handle).check_fresh()
 
@@ -74,6 +85,17 @@ def _search(memory: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Te
     found = resolve(memory).search(queries, k)
     # Copies: compiled code may write into what an operator returned, and a memory may have kept its answer.
     return _own(found.scores), _own(found.positions), keep(found.entries)
+
+
+@torch.library.custom_op("memstack::written", mutates_args=())
+def _written(memory: Tensor, like: Tensor) -> Tensor:
+    return _own(resolve(memory).written.to(like.device))
+
+
+@torch.library.custom_op("memstack::take", mutates_args=())
+def _take(answer: Tensor, columns: Tensor, k: int) -> Tensor:
+    """The answer that has only these of its k columns."""
+    return keep(resolve(answer).take(columns, k))
 
 
 @torch.library.custom_op("memstack::scored", mutates_args=())
@@ -105,6 +127,16 @@ def _(memory: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     size = (*queries.shape[:3], k)
     positions = queries.new_empty(size, dtype=torch.int64)
     return queries.new_empty(size, dtype=torch.float32), positions, memory.new_empty(())
+
+
+@_written.register_fake
+def _(memory: Tensor, like: Tensor) -> Tensor:
+    return like.new_empty(like.shape[:1], dtype=torch.int64)
+
+
+@_take.register_fake
+def _(answer: Tensor, columns: Tensor, k: int) -> Tensor:
+    return answer.new_empty(())
 
 
 @_scored.register_fake

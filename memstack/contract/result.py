@@ -52,3 +52,11 @@ class SearchResult:
     def mix(self, weights: Float[Tensor, "rows query_heads q k"]) -> Float[Tensor, "rows query_heads q value_dim"]:
         """Return the weighted sum of the found values, differentiable in the weights (never in the values)."""
         return self.entries.mix(weights)
+
+    def take(self, columns: Int[Tensor, "rows query_heads q taken"]) -> "SearchResult":
+        """Return the same answer with these columns only, in this order; what is read afterwards costs as little.
+
+        For whoever finds more than k by key and keeps the k best by a score of their own.
+        """
+        entries = self.entries.take(columns, self.scores.shape[-1])
+        return SearchResult(self.scores.gather(-1, columns), self.positions.gather(-1, columns), entries)

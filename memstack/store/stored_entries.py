@@ -50,6 +50,10 @@ class StoredEntries(Entries):
     def dot_values(self, operand: Tensor) -> Tensor:
         return self._dot("operand", operand, self._values)
 
+    def take(self, columns: Tensor, k: int) -> "StoredEntries":
+        index = self._index.gather(-1, columns.to(self._index.device))
+        return StoredEntries(self._keys, self._values, index, self._device, self._check_fresh)
+
     def check_fresh(self) -> None:
         self._check_fresh()
 

@@ -1,7 +1,7 @@
 """One checkpoint, one text, several memories: perplexity, recall on real keys, and what search and add cost."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -65,10 +65,9 @@ class Comparison:
     ) -> Compared:
         """Read the documents with this memory, or with none; ``baseline`` makes another of its shape, no backend's."""
         stream = evaluation_stream(self.run, self.documents, self.device, memory)
-        if baseline is not None:
-            stream.memories = [baseline(inside.shape) for inside in stream.memories]
-        exact = False if baseline else None
-        watch = MemoryMonitor(stream, self.model, memory or self.run.memory, self.probe, exact, self.device)
+        bank = stream.bank.wrapped(lambda inside: baseline(inside.shape)) if baseline else stream.bank
+        watch = MemoryMonitor(bank, self.model, self.probe, self.device)
+        stream = replace(stream, bank=watch.bank)
         segments: list[dict[str, float]] = []
 
         def segment_read(tokens: int) -> None:

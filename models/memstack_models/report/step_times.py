@@ -59,25 +59,24 @@ def step_times(
 def _timed(comparison: Comparison, recorded: Recording, memory: MemoryConfig | None, limit_s: float) -> Timing:
     """Steps of the checkpoint's model over texts that go on beyond them, every memory full. The text is random tokens:
     a step takes as long whatever is read."""
-    trainer = _trainer(comparison, memory or MemoryConfig(capacity=1))
+    trainer = _trainer(comparison, memory)
     (stream,) = trainer.streams
     trainer.advance()  # at the texts' start, which resets the memories
-    if memory is None:
-        stream.memories = []
-    for seed, inside in enumerate(stream.memories):
+    for seed, inside in enumerate(stream.bank.values()):
         add_entries(inside, Recorded(inside.shape, recorded, seed), inside.shape.capacity, recorded.segment, limit_s)
     return time_call(trainer.advance, repeats=STEPS, device=comparison.device)
 
 
-def _trainer(comparison: Comparison, memory: MemoryConfig) -> Trainer:
+def _trainer(comparison: Comparison, memory: MemoryConfig | None) -> Trainer:
     run = comparison.run
     train = run.train.model_copy(update={"rows": ROWS, "accumulation": 1})
-    run = run.model_copy(update={"train": train, "memory": memory})
+    run = run.model_copy(update={"train": train, "memory": memory or run.memory})
     vocabulary = comparison.tokenizer.vocab_size
     length = (STEPS + 3) * train.segment + 1  # none ends while it is timed
     texts = list(torch.randint(vocabulary, (ROWS, length), generator=torch.Generator().manual_seed(0)))
     # The folder is where it would save; it is not asked to.
-    trainer = Trainer(run, Path(), vocabulary, texts, [], comparison.tokenizer.token_bytes)
+    token_bytes = comparison.tokenizer.token_bytes
+    trainer = Trainer(run, Path(), vocabulary, texts, [], token_bytes, memory_off=memory is None)
     trainer.model.load_state_dict(comparison.model.state_dict())
     return trainer
 

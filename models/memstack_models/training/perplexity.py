@@ -75,7 +75,7 @@ def evaluate(
     model.eval()
     try:
         for segment in stream:
-            logits, new = model(segment.tokens.to(device), stream.memories, stream.cache)
+            logits, new = model(segment.tokens.to(device), stream.bank, stream.cache)
             stream.commit(new)
             advance(_count(result, segment, logits, token_bytes))
     finally:

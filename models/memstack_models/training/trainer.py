@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Trainer:
         documents: list[Tensor],
         validation: list[Tensor],
         token_bytes: Tensor,
+        *,
+        memory_off: bool = False,
     ) -> None:
         torch.manual_seed(run.train.seed)
         self.run, self.folder = run, folder
@@ -56,8 +59,10 @@ class Trainer:
             # Sizes are few: training's and evaluation's.
             self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
-        self.streams = training_streams(run, documents, self.device)
-        self.monitors = [MemoryMonitor(stream, self.model, run.memory) for stream in self.streams]
+        streams = training_streams(run, documents, self.device, None if memory_off else run.memory)
+        self.monitors = [MemoryMonitor(stream.bank, self.model, run.memory.probe) for stream in streams]
+        pairs = zip(streams, self.monitors, strict=True)
+        self.streams = [replace(stream, bank=monitor.bank) for stream, monitor in pairs]
         self.validation, self.token_bytes = validation, token_bytes
         self.step = 0
 
@@ -152,7 +157,7 @@ class Trainer:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
         half = self.run.train.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits, new = self.model(segment.tokens.to(self.device), stream.memories, stream.cache)
+            logits, new = self.model(segment.tokens.to(self.device), stream.bank, stream.cache)
         targets = segment.targets.flatten().to(self.device)
         loss = cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=IGNORED, reduction="sum") / tokens
         loss.backward()

@@ -126,12 +126,17 @@ def test_a_diverged_run_says_so(tmp_path: Path) -> None:
         run.advance()
 
 
+def memories(run: Trainer) -> list[Memory]:
+    """Those of the first part of a step, by layer."""
+    return [*run.streams[0].bank.values()]
+
+
 def test_the_memory_is_written_once_per_step_after_backward(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config())
     run.advance()
-    assert run.streams[0].memories[0].lengths.tolist() == [16] * 4
+    assert memories(run)[0].lengths.tolist() == [16] * 4
     run.advance()
-    assert run.streams[0].memories[0].lengths.tolist() == [32] * 4
+    assert memories(run)[0].lengths.tolist() == [32] * 4
 
 
 INSTALLED = [spec.name for spec in registry().specs() if not spec.missing()]
@@ -142,7 +147,9 @@ def calls(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted: Counter[str] = Counter()
     for verb in ("search", "add"):
         method = getattr(memory, verb)
-        monkeypatch.setattr(memory, verb, lambda *given, m=method, v=verb: (counted.update([v]), m(*given))[1])
+        monkeypatch.setattr(
+            memory, verb, lambda *given, m=method, v=verb, **named: (counted.update([v]), m(*given, **named))[1]
+        )
     return counted
 
 
@@ -153,7 +160,7 @@ def test_recomputed_activations_change_no_loss(backend: str, tmp_path: Path, mon
     seen: dict[str, object] = {}
     for which in ("none", "memory", "all"):
         run = trainer(tmp_path / which, config(checkpoint_activations=which).model_copy(update={"memory": memory}))
-        counted = [calls(each, monkeypatch) for each in run.streams[0].memories]
+        counted = [calls(each, monkeypatch) for each in memories(run)]
         losses = [run.advance()["loss"] for _ in range(5)]
         assert counted == [{"search": 5, "add": 5}] * 2
         weights = {name: weight.tolist() for name, weight in run.model.state_dict().items()}
@@ -171,7 +178,7 @@ def test_recomputed_activations_are_not_kept(tmp_path: Path) -> None:
         one = trainer(tmp_path / which, run)
         sizes: dict[int, int] = {}
         with saved_tensors_hooks(lambda x, s=sizes: (s.update({x.data_ptr(): x.numel()}), x)[1], lambda x: x):
-            one.model(next(one.streams[0]).tokens, one.streams[0].memories, one.streams[0].cache)
+            one.model(next(one.streams[0]).tokens, one.streams[0].bank, one.streams[0].cache)
         saved.append(sum(sizes.values()))
     assert saved[0] > 1.3 * saved[1] > 1.6 * saved[2]
 
@@ -212,13 +219,13 @@ def test_a_new_document_forgets_the_old_one(tmp_path: Path) -> None:
     for _ in range(12):
         run.advance()
         position = run.streams[0].reader.state_dict()["position"]
-        assert torch.equal(run.streams[0].memories[0].lengths, position.clamp(max=48))
+        assert torch.equal(memories(run)[0].lengths, position.clamp(max=48))
 
 
 def test_parts_of_a_step_have_their_own_rows(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config(accumulation=2))
     entry = run.advance()
-    assert [stream.memories[0].shape.rows for stream in run.streams] == [2, 2]
+    assert [memory.shape.rows for stream in run.streams for memory in stream.bank.values()] == [2] * 4
     assert entry["loss"] == pytest.approx(5.5, abs=0.5)  # the whole step's mean, near log 257
 
 
@@ -226,7 +233,7 @@ def test_bfloat16_autocast_trains(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config(precision="bfloat16"))
     seen = [run.advance()["loss"] for _ in range(4)]
     assert all(torch.tensor(seen).isfinite())
-    assert run.streams[0].memories[0].memory.stored_keys.dtype == torch.float32
+    assert memories(run)[0].memory.stored_keys.dtype == torch.float32
 
 
 def test_validation_reads_with_and_without_memory_and_leaves_training_alone(tmp_path: Path) -> None:

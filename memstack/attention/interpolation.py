@@ -1,0 +1,33 @@
+"""How two attentions over different entries become one."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memstack.contract.errors import ShapeError
+
+
+def weight_of(
+    lse: Float[Tensor, "rows heads q"], other: Float[Tensor, "rows heads q"]
+) -> Float[Tensor, "rows heads q"]:
+    """Return the share of the first of two attentions in one softmax over the scores of both, by their log-sum-exp."""
+    return (lse - other).sigmoid()
+
+
+def interpolated(
+    output: Float[Tensor, "rows heads q dim"],
+    other: Float[Tensor, "rows heads q dim"],
+    weight: Float[Tensor, "rows heads q"],
+) -> Float[Tensor, "rows heads q dim"]:
+    """Return ``output`` moved towards ``other`` by that weight, computed in the widest dtype of the three."""
+    wide = torch.promote_types(torch.promote_types(output.dtype, other.dtype), weight.dtype)
+    return torch.lerp(output.to(wide), other.to(wide), weight.to(wide)[..., None])
+
+
+def per_head(name: str, parameter: Tensor | float, heads: int) -> Tensor | float:
+    """Return a number as it is, and one per query head as (query_heads, 1, 1); ShapeError if it is neither."""
+    if not isinstance(parameter, Tensor) or parameter.ndim == 0:
+        return parameter
+    if tuple(parameter.shape) != (heads,):
+        raise ShapeError(f"{name} should be a number or one per query head, ({heads},), got {tuple(parameter.shape)}")
+    return parameter[:, None, None]

@@ -1,0 +1,115 @@
+"""attend(): attend to what a memory found and merge it with a local attention (arXiv 2203.08913, section 3.2)."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memstack.attention.interpolation import interpolated, per_head, weight_of
+from memstack.contract.errors import ShapeError
+from memstack.contract.memory import Memory
+from memstack.contract.ops import search, written
+from memstack.contract.precision import at_least_float32
+from memstack.contract.result import MISSING_SCORE, SearchResult
+from memstack.contract.validation import expect
+
+PerHead = Float[Tensor, " query_heads"] | float
+
+
+class Attended(NamedTuple):
+    """What a layer's attention gives, its memory included."""
+
+    output: Float[Tensor, "rows query_heads q value_dim"]
+    """In the local output's dtype."""
+    share: Float[Tensor, "rows query_heads q"]
+    """The part of it that was retrieved: 0 where the memory found nothing."""
+
+
+def attend(
+    memory: Memory,
+    queries: Float[Tensor, "rows query_heads q key_dim"],
+    local: Float[Tensor, "rows query_heads q value_dim"],
+    lse: Float[Tensor, "rows query_heads q"],
+    neighbours: int = 32,
+    *,
+    gate: PerHead | None = None,
+    scale: PerHead | None = None,
+    bias: PerHead | None = None,
+    age: PerHead | None = None,
+    candidates: int | None = None,
+    empty_memory: Literal["local", "zeros"] = "local",
+) -> Attended:
+    """Attend to the ``neighbours`` entries nearest to each query and merge that with a local attention's output.
+
+    Retrieved scores are ``scale * queries . keys + bias - age * log(a)``, where a is how many entries ago the found one
+    was written, 1 for the newest; the softmax over them mixes the found values. ``local`` and ``lse``, the log-sum-exp
+    of its scores, come from ``local_attention`` or any kernel that gives both. The two are interpolated by the weight
+    that one softmax over local and retrieved scores together would give the latter or, with a ``gate``, by its sigmoid
+    (the paper's, one number per head). Everything per head is a number or (query_heads,), and may be learned.
+
+    ``scale`` is 1 / sqrt(key_dim) if not given; in one softmax it should be the local scores' own. ``candidates`` finds
+    more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. Where the memory
+    found nothing the output is ``local``, unless ``empty_memory="zeros"`` gives the gate its share of zeros (as the
+    paper's released code does). A token that saw nothing locally (an ``lse`` of -inf) has what was retrieved, or 0.
+
+    It reads the memory only, by ``memstack.search``, so it compiles with fullgraph and may be checkpointed. The memory
+    may be of any dtype and on any device.
+
+    Raises:
+        ShapeError: the local output, the log-sum-exp or what is per head does not fit the queries and the memory.
+    """
+    _check(memory, queries, local, lse, neighbours, candidates)
+    found = search(memory, queries, candidates or neighbours)
+    heads = queries.shape[1]
+    added = per_head("bias", 0.0 if bias is None else bias, heads)
+    if age is not None:
+        added = added - per_head("age", age, heads) * ages(memory, found).to(at_least_float32(queries)).log()
+    factor = per_head("scale", queries.shape[-1] ** -0.5 if scale is None else scale, heads)
+    if candidates and candidates > neighbours:
+        found, added = _best(found, factor, added, neighbours)
+    scores = (found.dot(queries) * factor + added).masked_fill(~found.mask, MISSING_SCORE)
+    retrieved = found.mix(scores.softmax(-1))  # zero where nothing was found
+    weight = weight_of(scores.logsumexp(-1), lse) if gate is None else _gate(gate, scores)
+    if gate is None or empty_memory == "local":
+        weight = weight.masked_fill(~found.mask[..., 0], 0.0)
+    seen = local.masked_fill(lse.isneginf()[..., None], 0.0)
+    return Attended(interpolated(seen, retrieved, weight).to(local.dtype), weight)
+
+
+def ages(memory: Memory, found: SearchResult) -> Int[Tensor, "rows query_heads q k"]:
+    """Return how many entries ago each found one was written: 1 for its row's newest, and 1 where nothing was found."""
+    count: Int[Tensor, " rows"] = written(memory, found.scores)
+    age = count[:, None, None, None] - found.positions
+    return age.masked_fill(~found.mask, 1)
+
+
+def _best(
+    found: SearchResult, factor: Tensor | float, added: Tensor | float, neighbours: int
+) -> tuple[SearchResult, Tensor | float]:
+    """The best neighbours by their whole score, of all that were found by key; and what is added to their scores."""
+    with torch.no_grad():
+        scores = (found.scores * factor + added).masked_fill(~found.mask, MISSING_SCORE)
+        columns = scores.topk(neighbours).indices
+    if isinstance(added, Tensor):
+        added = added.expand_as(found.scores).gather(-1, columns)
+    return found.take(columns), added
+
+
+def _gate(gate: PerHead, scores: Tensor) -> Tensor:
+    """The gate of every query: one number for all of a head's."""
+    raw = per_head("gate", gate, scores.shape[1])
+    raw = raw if isinstance(raw, Tensor) else torch.full((), raw, device=scores.device)
+    return raw.to(scores.dtype).sigmoid().expand(*scores.shape[:3], 1)[..., 0]
+
+
+def _check(
+    memory: Memory, queries: Tensor, local: Tensor, lse: Tensor, neighbours: int, candidates: int | None
+) -> None:
+    rows, heads, q, _ = queries.shape
+    expect("local", local, rows=rows, query_heads=heads, q=q, value_dim=memory.shape.value_dim)
+    expect("lse", lse, rows=rows, query_heads=heads, q=q)
+    if candidates is not None and candidates < neighbours:
+        raise ShapeError(
+            f"candidates should be at least neighbours={neighbours}, which are chosen of them, got {candidates}"
+        )
