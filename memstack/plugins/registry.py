@@ -21,7 +21,7 @@ from memstack.contract.errors import (
 )
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
-from memstack.plugins import hookspecs
+from memstack.plugins import hookspecs, secrets
 from memstack.plugins.config import first_problem
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, import_target
 
@@ -141,12 +141,20 @@ class Registry:
             raise BackendUnavailableError(f"backend {name!r} {why}") from error
 
     def options(self, name: str, options: Mapping[str, Any]) -> BackendOptions:
-        """Validate options against the backend's own ``Options``; OptionsError names the nearest known key."""
-        model: type[BackendOptions] = getattr(self.backend_class(name), "Options", BackendOptions)
+        """Validate options against the backend's own ``Options``; OptionsError names the nearest known key.
+
+        A secret that is not among them is taken from its environment variable.
+        """
+        model = self._options_class(name)
+        given = secrets.from_environment(name, model) | secrets.sealed(options, model)
         try:
-            return model.model_validate(dict(options))
+            return model.model_validate(given)
         except ValidationError as error:
-            raise OptionsError(f"backend {name!r}: {first_problem(error, model)}") from None
+            raise OptionsError(f"backend {name!r}: {_problem(name, error, model)}") from None
+
+    def sealed(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options with the backend's secrets sealed: they are neither printed nor written from then on."""
+        return secrets.sealed(options, self._options_class(name))
 
     def place_options(self, name: str, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
         """Return the options with the store on this device, unless they say where it is or the search cannot run there.
@@ -172,6 +180,9 @@ class Registry:
         commands = self._collect("memstack_commands", CommandSpec)
         return (*self._broken(), *_doubled("backend", backends), *_doubled("command", commands))
 
+    def _options_class(self, name: str) -> type[BackendOptions]:
+        return getattr(self.backend_class(name), "Options", BackendOptions)
+
     def _broken(self) -> list[str]:
         return [f"{self._sources[key]} is broken: {reason}" for key, reason in self.broken.items()]
 
@@ -188,6 +199,14 @@ class Registry:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - as in discover()
                 self.broken[source.key] = f"{hook}: {in_one_line(error)}"
         return found
+
+
+def _problem(backend: str, error: ValidationError, model: type[BackendOptions]) -> str:
+    first, fields = error.errors(include_url=False)[0], secrets.fields_of(model)
+    option = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing" and option in fields and secrets.keeps_secret(fields[option].annotation):
+        return secrets.how_to_give(backend, option)
+    return first_problem(error, model)
 
 
 def _doubled(kind: str, offered: Sequence[tuple[Source, BackendSpec | CommandSpec]]) -> Iterator[str]:
