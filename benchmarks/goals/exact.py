@@ -5,13 +5,12 @@ nothing done to the scores. Every figure is a ratio of medians, the calls made i
 and in its own time (what else the machine does counts little) unless it says otherwise. A minute and a half.
 """
 
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -21,6 +20,8 @@ from rich.table import Table
 
 from memstack import MemoryShape
 from memstack.measure import KEY_SETS, KeyStream
+from memstack.plugins.config import Frozen
+from memstack.plugins.records import Record
 
 K = 32
 CHUNK = 4096
@@ -31,7 +32,25 @@ TORCH = 2.7
 REPEATS = 9
 
 Calls = Mapping[str, Callable[[], object]]
-Rows = list[dict[str, object]]
+
+
+class Row(Frozen):
+    """One figure beside its goal."""
+
+    what: str
+    goal: str
+    reached: float
+    met: bool
+
+
+class ExactGoals(Record):
+    """What ``exact.py`` writes."""
+
+    kind: Literal["exact-goals"] = "exact-goals"
+    rows: tuple[Row, ...]
+
+
+Rows = list[Row]
 
 
 def medians(calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
@@ -67,9 +86,9 @@ def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
         torch.bmm(queries, keys[:, start : start + CHUNK].mT)
 
 
-def row(what: str, reached: float, goal: float, *, least: bool = False) -> dict[str, object]:
+def row(what: str, reached: float, goal: float, *, least: bool = False) -> Row:
     met = reached >= goal if least else reached <= goal
-    return {"what": what, "goal": f"{'≥' if least else '≤'} {goal:g}", "reached": round(reached, 2), "met": met}
+    return Row(what=what, goal=f"{'≥' if least else '≤'} {goal:g}", reached=round(reached, 2), met=met)
 
 
 def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
@@ -204,10 +223,10 @@ def main(
     table = Table("what", "goal", "reached", "")
     table.columns[0].overflow = "fold"
     for each in rows:
-        table.add_row(str(each["what"]), str(each["goal"]), str(each["reached"]), "" if each["met"] else "short")
+        table.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
     Console(width=120).print(table)
     if out is not None:
-        out.write_text(json.dumps(rows, indent=1) + "\n")
+        ExactGoals(rows=tuple(rows)).write(out)
 
 
 if __name__ == "__main__":

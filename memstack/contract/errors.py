@@ -80,6 +80,10 @@ class CacheError(MemstackError, OSError):
     """The folder in which slow things are kept cannot be written."""
 
 
+class RecordError(MemstackError, ValueError):
+    """A file is not the record it should be: damaged, of another kind, or of a version that is not known."""
+
+
 class ScaffoldError(MemstackError, ValueError):
     """A plugin cannot be written under that name or into that folder."""
 

@@ -12,7 +12,7 @@ from memstack.contract.corpus import Corpus
 from memstack.contract.errors import DuplicateCommandError, in_one_line
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
-from memstack.plugins import hookspecs
+from memstack.plugins import hookspecs, secrets
 from memstack.plugins.lookup import (
     BACKEND,
     CORPUS,
@@ -102,9 +102,17 @@ class Registry:
         return load_target(CORPUS, self.corpus_spec(name))
 
     def options(self, name: str, options: Mapping[str, Any]) -> BackendOptions:
-        """Validate options against the backend's own ``Options``; OptionsError names the nearest known key."""
-        model: type[BackendOptions] = getattr(self.backend_class(name), "Options", BackendOptions)
-        return checked(BACKEND, name, model, options)
+        """Validate options against the backend's own ``Options``; OptionsError names the nearest known key.
+
+        A secret that is not among them is taken from its environment variable.
+        """
+        model = self._options_class(name)
+        given = secrets.from_environment(name, model) | secrets.sealed(options, model)
+        return checked(BACKEND, name, model, given)
+
+    def sealed(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options with the backend's secrets sealed: they are neither printed nor written from then on."""
+        return secrets.sealed(options, self._options_class(name))
 
     def corpus_options(self, name: str, options: Mapping[str, Any]) -> CorpusOptions:
         """Validate options against the corpus's own ``Options``; OptionsError names the nearest known key."""
@@ -143,6 +151,9 @@ class Registry:
         commands = self._collect("memstack_commands", CommandSpec)
         twice = (*doubled("backend", backends), *doubled("corpus", corpora), *doubled("command", commands))
         return (*self._broken(), *twice)
+
+    def _options_class(self, name: str) -> type[BackendOptions]:
+        return getattr(self.backend_class(name), "Options", BackendOptions)
 
     def _broken(self) -> list[str]:
         return [f"{self._sources[key]} is broken: {reason}" for key, reason in self.broken.items()]
