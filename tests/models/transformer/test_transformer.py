@@ -1,5 +1,7 @@
 """The model: the paper's shapes, its two ways of combining, and who may see what."""
 
+from typing import Any
+
 import pytest
 import torch
 from memstack_models.transformer.cache import Cache
@@ -70,7 +72,7 @@ def test_everything_gets_a_finite_gradient(combine: str, smear_keys: bool, kv_he
         logits.square().mean().backward()
         assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
         commit(model, stores, cache, new)
-    gate = model.blocks[1].attention.memory_bias
+    gate: Any = model.attention(2).memory_bias
     assert gate.grad.abs().sum() > 0
 
 
@@ -85,7 +87,7 @@ def test_an_empty_memory_is_local_attention_alone(combine: str) -> None:
 def test_the_released_codes_empty_memory_takes_the_gates_share() -> None:
     """With ``zeros`` a head whose memory is empty is scaled by 1 - g: one half, at first."""
     model = build(combine="gate", layers=1, memory_layers=[1], empty_memory="zeros")
-    attention, x = model.blocks[0].attention, torch.randn(ROWS, SEGMENT, 64)
+    attention, x = model.attention(1), torch.randn(ROWS, SEGMENT, 64)
     context = local_context(model.config, tokens(), None)
     local, _, _ = attention(x, None, context, None, 4)
     scaled, _, share = attention(x, None, context, memories(model)[0], 4)
