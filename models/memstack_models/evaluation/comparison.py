@@ -6,7 +6,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich.table import Table
+
 from memstack import Memory, MemoryShape
+from memstack.cli import console
 from memstack.plugins import config as configuration
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
@@ -89,18 +92,18 @@ def memory_of(text: str, capacity: int, neighbours: int) -> MemoryConfig:
     return MemoryConfig(backend=name, capacity=capacity, neighbours=neighbours, options=given)
 
 
-def comparison_table(results: dict[str, Compared], against: str, anchors: dict[str, str]) -> str:
-    """One line per memory, as Markdown; ``anchors`` names for each the memory whose search is the unit of its times."""
-    titles = ("backend/entries", "perplexity", f"against {against}", "recall", "attention mass", *TIMES)
-    lines: list[tuple[str, ...]] = [titles, ("---",) * len(titles)]
+def comparison_table(results: dict[str, Compared], against: str, anchors: dict[str, str]) -> Table:
+    """One line per memory; ``anchors`` names for each the memory whose search is the unit of its times."""
+    titles = ("perplexity", f"against {against}", "recall", "attention mass", *TIMES)
+    lines = console.table("backend/entries", right=titles)
     for name, result in results.items():
         cells = [name, f"{result.evaluation.perplexity():.3f}"]
         if anchor := results.get(anchors.get(name, "")):
             cells.append(f"{100 * (result.evaluation.perplexity() / anchor.evaluation.perplexity() - 1):+.2f} %")
             cells += [f"{result.probed[key]:.3f}" if result.probed else "exact" for key in PROBED[:2]]
             cells += [f"{result.milliseconds[key] / anchor.milliseconds['search']:.2f}" for key in TIMES]
-        lines.append((*cells, *[""] * (len(titles) - len(cells))))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        lines.add_row(*cells)
+    return lines
 
 
 def _milliseconds(segments: Sequence[dict[str, float]], full_after: int) -> dict[str, float]:

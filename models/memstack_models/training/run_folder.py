@@ -13,11 +13,11 @@ from memstack.plugins import config as configuration
 from memstack.plugins.registry import registry
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
+from memstack_models.training.bundled import PRETRAINED, RECIPES, checkpoints, recipes
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import CheckpointError, RunFolderError
 from memstack_models.transformer.transformer import Transformer
 
-RECIPES, PRETRAINED = Path(__file__).parent / "recipes", Path(__file__).parent / "pretrained"
 CONFIG, LOG = "config.toml", "log.jsonl"
 LEFTOVERS = {FILE, DIGEST, f"{CONFIG}.writing"}
 """What a run killed while it was made may have written."""
@@ -34,8 +34,8 @@ def recipe(name: str, overrides: Iterable[str]) -> RunConfig:
     bundled = RECIPES / f"{name}.toml"
     path = bundled if bundled.is_file() else Path(name)
     if not path.is_file():
-        names = sorted(path.stem for path in RECIPES.glob("*.toml"))
-        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {', '.join(names)}")
+        names = ", ".join(recipes())
+        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {names}")
     run = checked(configuration.load(RunConfig, path, overrides))
     folder = Path(run.data.corpus)
     if not folder.is_dir():
@@ -80,7 +80,7 @@ def is_begun(folder: Path) -> bool:
 def read_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """The configuration a run was made with, after overrides."""
     if not is_begun(folder):
-        shipped = ", ".join(sorted(path.name for path in PRETRAINED.iterdir()))
+        shipped = ", ".join(checkpoints())
         raise CheckpointError(f"there is no run in {folder}: {CONFIG} is missing; checkpoints that ship: {shipped}")
     return checked(configuration.load(RunConfig, folder / CONFIG, overrides))
 

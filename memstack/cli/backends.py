@@ -1,0 +1,55 @@
+"""``memstack backends``: what is registered, what it can do, and how to install what it needs."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from memstack.cli.console import ERR, OUT, JsonFile, say, table, write_json
+from memstack.plugins.registry import Offer, registry
+
+
+def backends_command(json_: JsonFile = None) -> None:
+    """Print a table of all backends, and a line about each."""
+    offers = registry().offers()
+    OUT.print(backends_table(offers))
+    for spec in (offer.spec for offer in offers):
+        mend = f"; to install: {spec.pip_line}" if spec.missing() else ""
+        say(f"{spec.name}: {spec.summary}{mend}")
+    for problem in registry().problems():
+        say(problem, "red", ERR)
+    write_json(json_, {"backends": [_facts(offer) for offer in offers], "problems": registry().problems()})
+
+
+def backends_table(offers: tuple[Offer, ...]) -> Table:
+    """One line per backend."""
+    lines = table("backend", "search", "trained", "devices", "library", "plugin")
+    for offer in offers:
+        spec = offer.spec
+        search, trained = "exact" if spec.exact else "approximate", "yes" if spec.needs_training else "no"
+        library = Text(", ".join(spec.installed()) or "none needed")
+        if missing := spec.missing():
+            library = Text(f"{', '.join(missing)} is missing", style="yellow")
+        lines.add_row(Text(spec.name), search, trained, Text(" ".join(spec.devices)), library, Text(_origin(offer)))
+    return lines
+
+
+def _origin(offer: Offer) -> str:
+    return f"{offer.plugin}, {offer.distribution}" if offer.distribution else offer.plugin
+
+
+def _facts(offer: Offer) -> dict[str, Any]:
+    """What the table and the line say."""
+    spec = offer.spec
+    return {
+        "name": spec.name,
+        "summary": spec.summary,
+        "exact": spec.exact,
+        "needs_training": spec.needs_training,
+        "devices": spec.devices,
+        "libraries": spec.installed(),
+        "missing": spec.missing(),
+        "install": spec.pip_line if spec.missing() else "",
+        "plugin": offer.plugin,
+        "distribution": offer.distribution,
+    }
