@@ -15,7 +15,7 @@ def backends_command(json_: JsonFile = None) -> None:
     OUT.print(backends_table(offers))
     for spec in (offer.spec for offer in offers):
         mend = f"; to install: {spec.pip_line}" if spec.missing() else ""
-        say(f"{spec.name}: {spec.summary}{mend}")
+        say(f"{spec.name}: {spec.summary}{mend}", whole=bool(mend))
     for problem in registry().problems():
         say(problem, "red", ERR)
     write_json(json_, {"backends": [_facts(offer) for offer in offers], "problems": registry().problems()})

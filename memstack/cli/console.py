@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any
 
 import typer
@@ -24,17 +25,17 @@ from rich.table import Table
 
 from memstack.cli.fitted_table import FittedTable
 
-LOG_WIDTH = 240
+_LOG_WIDTH = 240
 """Where there is no terminal, so that no line of a log is cut or broken."""
 STDOUT = Path("-")
 
 
-class Output(Console):
+class _Output(Console):
     """A console for people, logs and pipes: a reader that goes away, as ``head`` does, ends nothing but the output."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
-        width = None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
+        width = None if stream.isatty() or "COLUMNS" in os.environ else _LOG_WIDTH
         # Neither numbers nor words between colons are to be decorated.
         super().__init__(stderr=stderr, width=width, highlight=False, emoji=False)
 
@@ -45,7 +46,7 @@ class Output(Console):
         os.dup2(nowhere, self.file.fileno())  # what is buffered is flushed there when Python ends
         os.close(nowhere)
 
-    def become(self, other: "Output") -> Callable[[], None]:
+    def become(self, other: "_Output") -> Callable[[], None]:
         """Print where ``other`` prints; returns what undoes that."""
         before = self.stderr, self._width, self._color_system
         self.stderr, self._width, self._color_system = other.stderr, other._width, other._color_system
@@ -56,14 +57,20 @@ class Output(Console):
         return undo
 
 
-OUT = Output()
+OUT = _Output()
 """Results: standard output, or standard error while ``--json -`` has that for itself."""
-ERR = Output(stderr=True)
+ERR = _Output(stderr=True)
 """Errors and progress: standard error."""
 
 
-def say(text: str, style: str = "", console: Console = OUT) -> None:
-    """Print a line as it is: brackets in a path are no markup, and a long line is not broken."""
+def say(text: str, style: str = "", console: Console = OUT, *, whole: bool = False) -> None:
+    """Print a line as it is, brackets and all; a terminal's is broken between words, others not at all.
+
+    ``whole`` is for what is copied, such as a command: that is never broken.
+    """
+    if console.is_terminal and not whole:
+        lines = text.split("\n")
+        text = "\n".join(fill(line, console.width, break_long_words=False, break_on_hyphens=False) for line in lines)
     console.print(text, style=style or None, markup=False, soft_wrap=True)
 
 
@@ -120,7 +127,7 @@ def write_json(path: Path | None, numbers: Any) -> None:
         return
     text = json.dumps(numbers, indent=2, default=str) + "\n"
     if path == STDOUT:
-        Output().out(text, end="")
+        _Output().out(text, end="")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -145,8 +152,12 @@ JsonFile = Annotated[
     ),
 ]
 """The option ``--json``, for ``write_json``: ``json_: JsonFile = None``."""
-Set = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in --set memory.backend=hnsw; repeatable."),
-]
-"""The option ``--set``, for ``memstack.plugins.config``: ``set_: Set = []``."""
+
+
+def set_option(keys: Callable[[], list[str]]) -> Any:
+    """The option ``--set``, for ``memstack.plugins.config``; ``keys`` are what a shell completes.
+
+    ``Set = Annotated[list[str], set_option(keys)]``, then ``set_: Set = []``.
+    """
+    help_ = "Override a key, as in --set memory.backend=hnsw; may be repeated."
+    return typer.Option("--set", metavar="KEY=VALUE", help=help_, autocompletion=keys)

@@ -144,5 +144,5 @@ def _usage_text(error: Any) -> str:
         return text
     if option := getattr(error, "option_name", ""):
         known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
-        text = f"{error.message.rstrip('.')}{did_you_mean(option, [name for name in known if name[0] == '-'])}"
+        text = f"{error.message.rstrip('.')}{did_you_mean(option, [name for name in known if name.startswith('--')])}"
     return f"{text[0].lower()}{text[1:]} (see {error.ctx.command_path} --help)"

@@ -17,4 +17,4 @@ def new_backend_command(
     scaffold.new_backend(name, folder)
     say(f"wrote a plugin with the backend {name} into {folder}; next:")
     for line in scaffold.next_commands(name, folder):
-        say(f"    {line}")
+        say(f"    {line}", whole=True)

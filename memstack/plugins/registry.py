@@ -1,13 +1,14 @@
 """Plugins -> specs -> classes -> memories. pluggy discovers; it is never in the hot path."""
 
+from __future__ import annotations
+
 import functools
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
-import torch
 from pydantic import ValidationError
 
 from memstack.contract.errors import (
@@ -19,11 +20,15 @@ from memstack.contract.errors import (
     did_you_mean,
     in_one_line,
 )
-from memstack.contract.memory import Memory
-from memstack.contract.shape import MemoryShape
 from memstack.plugins import hookspecs
 from memstack.plugins.config import first_problem
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, import_target
+
+if TYPE_CHECKING:
+    import torch
+
+    from memstack.contract.memory import Memory
+    from memstack.contract.shape import MemoryShape
 
 Spec = TypeVar("Spec", BackendSpec, CommandSpec)
 
@@ -74,7 +79,7 @@ class Registry:
         self.broken: dict[str, str] = {}
         """Plugins that could not be loaded, with the reason in one line. They take nothing else down."""
 
-    def discover(self) -> "Registry":
+    def discover(self) -> Registry:
         """Load every plugin of the entry-point group ``memstack``."""
         for entry in sorted(importlib.metadata.entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name):
             source = Source(entry.name, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
@@ -159,6 +164,8 @@ class Registry:
 
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
+        import torch  # here, for listing what there is does without
+
         checked = self.options(name, options)
         # The contract leaves constructors alone: a backend's takes a shape and its own Options.
         build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))

@@ -8,9 +8,9 @@ import typer
 
 from memstack import ConfigError, MemstackError
 from memstack.cli.complete import backend_names
-from memstack.cli.console import OUT, STDOUT, JsonFile, Set, say, write_json
+from memstack.cli.console import OUT, STDOUT, JsonFile, say, write_json
 from memstack.plugins.registry import registry
-from memstack_models.cli.options import NOTHING, Checkpoint
+from memstack_models.cli.options import NOTHING, Checkpoint, Set
 
 if TYPE_CHECKING:
     from memstack.plugins.config import MemoryConfig

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from memstack.cli import console
-from memstack.cli.console import OUT, JsonFile, Set, write_json
-from memstack_models.cli.options import NOTHING, Checkpoint
+from memstack.cli.console import OUT, JsonFile, write_json
+from memstack_models.cli.options import NOTHING, Checkpoint, Set
 
 if TYPE_CHECKING:
     from memstack_models.training.perplexity import Evaluation

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from memstack import ConfigError, MemstackError
-from memstack.cli.console import Set, say, telling
-from memstack_models.cli.options import NOTHING, Checkpoint, Recall, Seed
+from memstack.cli.console import say, telling
+from memstack_models.cli.options import NOTHING, Checkpoint, Recall, Seed, Set
 from memstack_models.training.bundled import CHECKPOINT
 
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from memstack.cli.console import Set, say
-from memstack_models.cli.options import NOTHING
+from memstack.cli.console import say
+from memstack_models.cli.options import NOTHING, Set
 from memstack_models.training import bundled
 
 

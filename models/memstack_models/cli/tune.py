@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from memstack.cli.console import OUT, JsonFile, Set, say, telling, write_json
-from memstack_models.cli.options import NOTHING, Checkpoint, Recall, Seed
+from memstack.cli.console import OUT, JsonFile, say, telling, write_json
+from memstack_models.cli.options import NOTHING, Checkpoint, Recall, Seed, Set
 from memstack_models.training.bundled import CHECKPOINT
 
 
@@ -44,7 +44,7 @@ def tune_command(
         if trial.note:
             say(f"{described(trial.backend, trial.options)}: {trial.note}")
     say(f"\n{choice.reasons()}\n")
-    say(choice.toml(run.memory.neighbours))
+    say(choice.toml(run.memory.neighbours), whole=True)
     write_json(json_, {"checkpoint": checkpoint} | choice.numbers())
     if any(trial.failed for trial in choice.trials):
         raise typer.Exit(1)
