@@ -5,7 +5,6 @@ nothing done to the scores. Every figure is a ratio of medians, the calls made i
 and in its own time (what else the machine does counts little) unless it says otherwise. A minute and a half.
 """
 
-import json
 import os
 import statistics
 import time
@@ -16,10 +15,9 @@ from typing import Annotated
 import torch
 import typer
 from memstack_exact.search import ExactMemory
-from rich.console import Console
-from rich.table import Table
 
 from memstack import MemoryShape
+from memstack.cli import console
 from memstack.measure import KEY_SETS, KeyStream
 
 K = 32
@@ -177,7 +175,7 @@ def _bytes_held(thing: object) -> int:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write the figures as JSON.")] = None,
     quick: Annotated[bool, typer.Option(help="Only 8,192 entries of width 64: some seconds.")] = False,
 ) -> None:
     """Print each figure beside its goal."""
@@ -195,13 +193,11 @@ def main(
         two_threads(rows, 65536)
         if os.access("/proc/self/clear_refs", os.W_OK):
             working_memory(rows)
-    table = Table("what", "goal", "reached", "")
-    table.columns[0].overflow = "fold"
+    lines = console.table("what", right=["goal", "reached", ""])
     for each in rows:
-        table.add_row(str(each["what"]), str(each["goal"]), str(each["reached"]), "" if each["met"] else "short")
-    Console(width=120).print(table)
-    if out is not None:
-        out.write_text(json.dumps(rows, indent=1) + "\n")
+        lines.add_row(str(each["what"]), str(each["goal"]), str(each["reached"]), "" if each["met"] else "short")
+    console.OUT.print(lines)
+    console.write_json(out, rows)
 
 
 if __name__ == "__main__":

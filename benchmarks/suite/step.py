@@ -12,7 +12,6 @@ import torch._dynamo  # which the first optimiser imports for seconds: once, bef
 import typer
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
-from rich.console import Console
 
 from memstack.measure import KEY_SETS, add_entries, timed
 
@@ -89,7 +88,7 @@ def main(
         benchmark.setup(backend, each)
         measured = benchmark._measure(backend, each)
         goal = f"goal {GOALS[each]}" if each in GOALS else "reported"
-        Console().print(
+        typer.echo(
             f"{backend}, {each:,} entries: {measured['ratio']:.2f} times the step without a memory ({goal}), "
             f"{measured['step']:.3f} s"
         )

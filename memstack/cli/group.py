@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -144,5 +145,7 @@ def _usage_text(error: Any) -> str:
         return text
     if option := getattr(error, "option_name", ""):
         known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
-        text = f"{error.message.rstrip('.')}{did_you_mean(option, [name for name in known if name.startswith('--')])}"
+        # Only the nearest: the dashes make all of them alike.
+        near = get_close_matches(option, [name for name in known if name.startswith("--")], n=1)
+        text = f"{error.message.rstrip('.')}{''.join(f'; did you mean {name!r}?' for name in near)}"
     return f"{text[0].lower()}{text[1:]} (see {error.ctx.command_path} --help)"
