@@ -22,7 +22,9 @@ from memstack.plugins.specs import CommandSpec, import_target
 
 DEBUG = "--debug"
 INTERRUPTED = 130
-UsageError: Any = typer.BadParameter.__base__  # what typer raises for every mistake on a line; it hands on this alone
+LineError: Any = typer.BadParameter.__mro__[
+    2
+]  # the base of what typer raises for a command line; it hands on this alone
 OWN = (
     CommandSpec(
         name="backends",
@@ -94,15 +96,14 @@ class Group(TyperGroup):
         named["standalone_mode"] = False
         try:
             sys.exit(super().main(*args, **named) or 0)
-        except UsageError as error:
+        except typer.Abort:
+            say("aborted", "red", ERR)
+            sys.exit(1)
+        except (LineError, MemstackError, OSError) as error:
             if self.debug:
                 raise
-            _complain(_usage_text(error))
-        except (MemstackError, OSError) as error:
-            if self.debug:
-                raise
-            _complain(str(error))
-        sys.exit(2)
+            _complain(_usage_text(error) if isinstance(error, LineError) else str(error))
+            sys.exit(getattr(error, "exit_code", 2))
 
 
 def _spec(name: str) -> CommandSpec | None:
@@ -141,11 +142,11 @@ def _complain(message: str) -> None:
 def _usage_text(error: Any) -> str:
     """What is wrong with a command line, in one line; nothing if help was shown instead."""
     text = " ".join(error.format_message().split()).rstrip(".")
-    if not text or error.ctx is None:
+    if not text or getattr(error, "ctx", None) is None:
         return text
     if option := getattr(error, "option_name", ""):
         known = [name for param in error.ctx.command.get_params(error.ctx) for name in param.opts]
         # Only the nearest: the dashes make all of them alike.
-        near = get_close_matches(option, [name for name in known if name.startswith("--")], n=1)
+        near = get_close_matches(option, [name for name in known if name.startswith("--")], n=1, cutoff=0.7)
         text = f"{error.message.rstrip('.')}{''.join(f'; did you mean {name!r}?' for name in near)}"
     return f"{text[0].lower()}{text[1:]} (see {error.ctx.command_path} --help)"
