@@ -3,11 +3,15 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from memstack.contract.corpus import SPLITS, Corpus, Document, Split, check_split
 from memstack.contract.errors import (
     BackendUnavailableError,
     ConfigError,
+    CorpusError,
+    CorpusUnavailableError,
     DuplicateBackendError,
     DuplicateCommandError,
+    DuplicateCorpusError,
     MemstackError,
     NonFiniteError,
     OptionsError,
@@ -15,18 +19,22 @@ from memstack.contract.errors import (
     StaleResultError,
     StateError,
     UnknownBackendError,
+    UnknownCorpusError,
 )
 from memstack.contract.shape import MemoryShape
+from memstack.contract.version import Version
 from memstack.plugins.hookspecs import hookimpl
-from memstack.plugins.registry import backends, create_memory
-from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec
+from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
+from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 
 if TYPE_CHECKING:
     from memstack.contract.entries import Entries, FetchedEntries
+    from memstack.contract.finite import inspect_keys
     from memstack.contract.memory import Memory
     from memstack.contract.ops import save_searches, search
     from memstack.contract.result import MISSING_SCORE, SearchResult
-    from memstack.store.finite import inspect_keys
+    from memstack.contract.state import check_state, new_state, select_rows
+    from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
     from memstack.store.indexed import IndexedMemory
     from memstack.store.int8 import Quantised
     from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
@@ -34,10 +42,12 @@ if TYPE_CHECKING:
 # What needs torch is imported when it is first asked for: listings, help and a shell that completes do without.
 _LATER = {
     "memstack.contract.entries": ("Entries", "FetchedEntries"),
+    "memstack.contract.finite": ("inspect_keys",),
     "memstack.contract.memory": ("Memory",),
     "memstack.contract.ops": ("save_searches", "search"),
     "memstack.contract.result": ("MISSING_SCORE", "SearchResult"),
-    "memstack.store.finite": ("inspect_keys",),
+    "memstack.contract.state": ("check_state", "new_state", "select_rows"),
+    "memstack.contract.validation": ("Padded", "check_add", "check_reset", "check_search", "check_select"),
     "memstack.store.indexed": ("IndexedMemory",),
     "memstack.store.int8": ("Quantised",),
     "memstack.store.per_head": ("PerHeadIndexMemory", "SearchIndex"),
@@ -45,13 +55,21 @@ _LATER = {
 
 __all__ = [
     "MISSING_SCORE",
+    "SPLITS",
     "BackendOptions",
     "BackendSpec",
     "BackendUnavailableError",
     "CommandSpec",
     "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "CorpusOptions",
+    "CorpusSpec",
+    "CorpusUnavailableError",
+    "Document",
     "DuplicateBackendError",
     "DuplicateCommandError",
+    "DuplicateCorpusError",
     "Entries",
     "FetchedEntries",
     "IndexedMemory",
@@ -60,20 +78,34 @@ __all__ = [
     "MemstackError",
     "NonFiniteError",
     "OptionsError",
+    "Padded",
     "PerHeadIndexMemory",
     "Quantised",
     "SearchIndex",
     "SearchResult",
     "ShapeError",
+    "Split",
     "StaleResultError",
     "StateError",
     "UnknownBackendError",
+    "UnknownCorpusError",
+    "Version",
     "backends",
+    "check_add",
+    "check_reset",
+    "check_search",
+    "check_select",
+    "check_split",
+    "check_state",
+    "corpora",
+    "create_corpus",
     "create_memory",
     "hookimpl",
     "inspect_keys",
+    "new_state",
     "save_searches",
     "search",
+    "select_rows",
 ]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from memstack import Memory
 from memstack.contract.metrics import attention_mass_recall_by_score, recall, recall_by_score
-from memstack.measure import ATTENTION_SCALE, add_entries, device_of, timed, true_neighbours
+from memstack.measure import ATTENTION_SCALE, add_entries, timed, true_neighbours
 
 from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, key_of, once, stream
 
@@ -25,7 +25,7 @@ class _Search:
             self.queries = keys.queries(self.cell.queries)
 
     def time_search(self, *params: object) -> None:
-        timed(lambda: self.memory.search(self.queries, self.cell.k), device_of(self.memory))
+        timed(lambda: self.memory.search(self.queries, self.cell.k), self.memory.device)
 
 
 class _Recall(SharedFolder):
@@ -56,7 +56,7 @@ class _Recall(SharedFolder):
     def _measure(self) -> dict[str, float]:
         memory, keys = self.cell.filled()
         queries = keys.queries(ASKED)
-        truth = true_neighbours(memory, queries, self.cell.k, device_of(memory))
+        truth = true_neighbours(memory, queries, self.cell.k, memory.device)
         found = memory.search(queries, self.cell.k)
         return {
             "recall": recall(found, truth),

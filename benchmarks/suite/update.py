@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from memstack import Memory, MemoryShape
-from memstack.measure import CHUNK, Timing, device_of, timed
+from memstack.measure import CHUNK, Timing, timed
 from memstack.measure.runbooks import RUNBOOKS, play
 
 from .common import (
@@ -44,7 +44,7 @@ class Fill(_Update):
         self.memory.reset()
 
     def time_fill(self, *params: object) -> None:
-        timed(self._fill, device_of(self.memory))
+        timed(self._fill, self.memory.device)
 
     def _fill(self) -> None:
         for keys in self.chunks:
@@ -64,7 +64,7 @@ class AddToFull(_Update):
         self.keys = self.stream.keys(CHUNK)
 
     def time_add(self, *params: object) -> None:
-        timed(lambda: self.memory.add(self.keys, self.keys), device_of(self.memory))
+        timed(lambda: self.memory.add(self.keys, self.keys), self.memory.device)
 
 
 class Reset(_Update):
@@ -86,7 +86,7 @@ class Reset(_Update):
         self.next_row += 1
 
     def time_reset(self, *params: object) -> None:
-        timed(lambda: self.memory.reset(self.row), device_of(self.memory))
+        timed(lambda: self.memory.reset(self.row), self.memory.device)
 
 
 class LifeCycle(SharedFolder):

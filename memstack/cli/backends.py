@@ -1,12 +1,15 @@
 """``memstack backends``: what is registered, what it can do, and how to install what it needs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from memstack.cli.console import ERR, OUT, JsonFile, say, table, write_json
-from memstack.plugins.registry import Offer, registry
+from memstack.plugins.lookup import Offer
+from memstack.plugins.registry import registry
+from memstack.plugins.specs import BackendSpec
 
 
 def backends_command(json_: JsonFile = None) -> None:
@@ -21,7 +24,7 @@ def backends_command(json_: JsonFile = None) -> None:
     write_json(json_, {"backends": [_facts(offer) for offer in offers], "problems": registry().problems()})
 
 
-def backends_table(offers: tuple[Offer, ...]) -> Table:
+def backends_table(offers: Sequence[Offer[BackendSpec]]) -> Table:
     """One line per backend."""
     lines = table("backend", "search", "trained", "devices", "library", "plugin")
     for offer in offers:
@@ -34,11 +37,11 @@ def backends_table(offers: tuple[Offer, ...]) -> Table:
     return lines
 
 
-def _origin(offer: Offer) -> str:
+def _origin(offer: Offer[BackendSpec]) -> str:
     return f"{offer.plugin}, {offer.distribution}" if offer.distribution else offer.plugin
 
 
-def _facts(offer: Offer) -> dict[str, Any]:
+def _facts(offer: Offer[BackendSpec]) -> dict[str, Any]:
     """What the table and the line say."""
     spec = offer.spec
     return {

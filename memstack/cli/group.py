@@ -39,6 +39,12 @@ OWN = (
         examples=("memstack check hnsw --quick", "memstack check hnsw -o m=32 --entries 16384 --json hnsw.json"),
     ),
     CommandSpec(
+        name="corpora",
+        target="memstack.cli.corpora:corpora_command",
+        summary="List the corpora that are registered, and how to install what they need.",
+        examples=("memstack corpora", "memstack corpora --json -"),
+    ),
+    CommandSpec(
         name="new-backend",
         target="memstack.cli.new_backend:new_backend_command",
         summary="Write a plugin with a backend of your own: ready to install, exact search until your index is in.",

@@ -1,9 +1,74 @@
-"""Checks at the door: tensors against named axes, devices that can be used."""
+"""Checks at the door, for any memory: what is added, asked or forgotten fits the memory's shape.
+
+Each raises before the memory has done anything, and says what came, what was expected and what to do.
+"""
+
+from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from memstack.contract.errors import ShapeError
+from memstack.contract.errors import NonFiniteError, ShapeError
+from memstack.contract.finite import known_finite
+from memstack.contract.shape import MemoryShape
+
+Padded = Literal["right", "left"]
+"""On which side of a row the entries that do not count lie."""
+
+
+def check_add(
+    shape: MemoryShape,
+    keys: Float[Tensor, "rows heads n key_dim"],
+    values: Float[Tensor, "rows heads n value_dim"],
+    lengths: Int[Tensor, " rows"] | None = None,
+    *,
+    padded: Padded = "right",
+    dtype: torch.dtype = torch.float32,
+) -> Int[Tensor, " rows"]:
+    """Check what ``Memory.add`` is given; return how many entries each row gets, on the CPU.
+
+    Padding may hold anything. Raises ShapeError for wrong axes, dtypes or lengths, and NonFiniteError for a key that is
+    NaN or infinite, or would be in ``dtype``, that of the store.
+    """
+    expect("keys", keys, rows=shape.rows, heads=shape.heads, n=None, key_dim=shape.key_dim)
+    n = keys.shape[2]
+    expect("values", values, rows=shape.rows, heads=shape.heads, n=n, value_dim=shape.value_dim)
+    if padded not in ("right", "left"):
+        raise ShapeError(f"padded should be 'right' or 'left', got {padded!r}")
+    counts = _checked_lengths(shape, lengths, n)
+    if not known_finite(keys, dtype):
+        _refuse_non_finite(keys.detach(), counts, padded, dtype)
+    return counts
+
+
+def check_search(shape: MemoryShape, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> None:
+    """Raise ShapeError unless the queries fit the memory and k is at least 1."""
+    expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
+    query_heads = queries.shape[1]
+    if query_heads == 0 or query_heads % shape.heads:
+        raise ShapeError(f"query_heads should be a multiple of heads={shape.heads}, got {query_heads}")
+    if k < 1:
+        raise ShapeError(f"k should be at least 1, got {k}")
+
+
+def check_reset(shape: MemoryShape, rows: Bool[Tensor, " rows"] | None) -> Bool[Tensor, " rows"]:
+    """Return which rows to forget, on the CPU, all of them for None; ShapeError unless the mask fits the memory."""
+    if rows is None:
+        return torch.ones(shape.rows, dtype=torch.bool)
+    if rows.dtype != torch.bool or tuple(rows.shape) != (shape.rows,):
+        raise ShapeError(f"rows should be bool ({shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+    return rows.cpu()
+
+
+def check_select(shape: MemoryShape, rows: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+    """Return which row each row takes over, int64 on the CPU; ShapeError unless they are as many rows of the memory."""
+    if rows.dtype not in (torch.int64, torch.int32) or tuple(rows.shape) != (shape.rows,):
+        raise ShapeError(f"rows should be row numbers, int64 ({shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+    chosen = rows.to("cpu", torch.int64)
+    if bool(((chosen < 0) | (chosen >= shape.rows)).any()):
+        raise ShapeError(f"rows should be from 0 to {shape.rows - 1}, got {chosen.tolist()}")
+    return chosen
 
 
 def expect(name: str, tensor: Tensor, **axes: int | None) -> None:
@@ -19,6 +84,12 @@ def expect(name: str, tensor: Tensor, **axes: int | None) -> None:
         raise ShapeError(f"{name} should be floating point, got {tensor.dtype}; convert with .float()")
 
 
+def expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError unless the tensor has exactly this shape."""
+    if tuple(tensor.shape) != shape:
+        raise ShapeError(f"{name} should have the shape of the search, {shape}, got {tuple(tensor.shape)}")
+
+
 def usable_device(name: str) -> torch.device:
     """Return the device of that name; ValueError, in one line, if nothing can be put on it here."""
     try:
@@ -28,7 +99,27 @@ def usable_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} cannot be used here: {reason}") from None
 
 
-def expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise ShapeError unless the tensor has exactly this shape."""
-    if tuple(tensor.shape) != shape:
-        raise ShapeError(f"{name} should have the shape of the search, {shape}, got {tuple(tensor.shape)}")
+def is_entry(n: int, counts: Int[Tensor, " rows"], padded: Padded) -> Bool[Tensor, "rows n"]:
+    """Return which of n columns hold an entry and no padding, on the CPU."""
+    column = torch.arange(n)
+    return column < counts[:, None] if padded == "right" else column >= n - counts[:, None]
+
+
+def _checked_lengths(shape: MemoryShape, lengths: Tensor | None, n: int) -> Int[Tensor, " rows"]:
+    if lengths is None:
+        return torch.full((shape.rows,), n)
+    if lengths.dtype not in (torch.int64, torch.int32) or tuple(lengths.shape) != (shape.rows,):
+        raise ShapeError(f"lengths should be int64 ({shape.rows},), got {lengths.dtype} {tuple(lengths.shape)}")
+    counts = lengths.to("cpu", torch.int64)
+    if bool(((counts < 0) | (counts > n)).any()):
+        raise ShapeError(f"lengths should be from 0 to n={n}, the entries given for each row, got {counts.tolist()}")
+    return counts
+
+
+def _refuse_non_finite(keys: Tensor, counts: Int[Tensor, " rows"], padded: Padded, dtype: torch.dtype) -> None:
+    finite = keys.to(dtype).isfinite().all(-1)
+    n = keys.shape[2]
+    if bool((counts < n).any()):
+        finite = finite | ~is_entry(n, counts, padded)[:, None].to(keys.device)
+    if not bool(finite.all()):
+        raise NonFiniteError(f"keys should be finite in the store's {dtype}, got NaN or inf; nothing was written")

@@ -1,7 +1,7 @@
 """What a memory costs and finds, measured: key sets, true neighbours, timing, and all of it for one memory."""
 
-from memstack.contract.ground_truth import true_neighbours
 from memstack.measure.baselines import BASELINES, RandomEntries, Recent
+from memstack.measure.ground_truth import true_neighbours
 from memstack.measure.hardware import describe_hardware
 from memstack.measure.keysets import KEY_SETS, KeyStream
 from memstack.measure.measurement import (
@@ -14,7 +14,7 @@ from memstack.measure.measurement import (
 )
 from memstack.measure.recorded import Recorded, Recording
 from memstack.measure.sweep import Point, Workload, described, front, installed, settings_of
-from memstack.measure.timing import Timing, device_of, time_call, timed
+from memstack.measure.timing import Timing, time_call, timed
 
 __all__ = [
     "ATTENTION_SCALE",
@@ -34,7 +34,6 @@ __all__ = [
     "add_entries",
     "describe_hardware",
     "described",
-    "device_of",
     "front",
     "installed",
     "measure_memory",

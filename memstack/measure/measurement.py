@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from memstack.contract.errors import MemstackError
-from memstack.contract.ground_truth import true_neighbours
 from memstack.contract.memory import Memory
 from memstack.contract.metrics import attention_mass_recall_by_score, recall_by_score
 from memstack.contract.shape import MemoryShape
+from memstack.measure.ground_truth import true_neighbours
 from memstack.measure.keysets import KEY_SETS, KeyStream
-from memstack.measure.timing import Timing, device_of, time_call, timed
+from memstack.measure.timing import Timing, time_call, timed
 
 CHUNK = 256  # entries per add
 NEIGHBOURS = 32
@@ -67,7 +67,7 @@ def measure_memory(
     ``KEY_SETS``; ``key_set`` is then only what they are called. TooSlowError once filling, or turning over, has taken
     ``limit_s``.
     """
-    device, capacity = device_of(memory), memory.shape.capacity
+    device, capacity = memory.device, memory.shape.capacity
     start = start or KEY_SETS[key_set]
     _warm_up(memory, start(memory.shape, seed + 1, device), neighbours, chunk)
     stream = start(memory.shape, seed, device)
@@ -98,7 +98,7 @@ def add_entries(
     The last chunk is smaller if need be. Values are random: no search looks at them. TooSlowError once the adds have
     taken ``limit_s`` and more are left.
     """
-    shape, device = memory.shape, device_of(memory)
+    shape, device = memory.shape, memory.device
     random = torch.Generator().manual_seed(0)
     values = torch.randn(shape.rows, shape.heads, chunk, shape.value_dim, generator=random).to(device)
     seconds: list[float] = []
@@ -119,10 +119,10 @@ def _warm_up(memory: Memory, stream: KeyStream, neighbours: int = NEIGHBOURS, ch
 
 
 def _time_search(memory: Memory, queries: torch.Tensor, neighbours: int, repeats: int) -> Timing:
-    return time_call(lambda: memory.search(queries, neighbours), repeats=repeats, device=device_of(memory))
+    return time_call(lambda: memory.search(queries, neighbours), repeats=repeats, device=memory.device)
 
 
 def _time_resets(memory: Memory) -> Timing:
     one_row = torch.eye(memory.shape.rows, dtype=torch.bool)
-    seconds = [timed(lambda row=row: memory.reset(row), device_of(memory))[1] for row in one_row]
+    seconds = [timed(lambda row=row: memory.reset(row), memory.device)[1] for row in one_row]
     return Timing(tuple(seconds))

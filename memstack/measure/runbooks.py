@@ -10,7 +10,7 @@ from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
 from memstack.measure.keysets import KeyStream
 from memstack.measure.measurement import CHUNK, NEIGHBOURS
-from memstack.measure.timing import Timing, device_of, timed
+from memstack.measure.timing import Timing, timed
 
 # Every 25th length of the tokenised train documents of the Python standard library, from a short module to a long one.
 DOCUMENT_LENGTHS = (
@@ -79,7 +79,7 @@ class _Player:
         self.seconds.setdefault("step", []).append(spent)
 
     def _timed(self, verb: str, call: Callable[[], object]) -> float:
-        seconds = timed(call, device_of(self.memory))[1]
+        seconds = timed(call, self.memory.device)[1]
         self.seconds.setdefault(verb, []).append(seconds)
         return seconds
 
@@ -87,7 +87,7 @@ class _Player:
 def play(runbook: Runbook, memory: Memory, stream: KeyStream, neighbours: int = NEIGHBOURS) -> Played:
     """Take an empty memory through a runbook with the stream's keys and queries; return the time of every call.
 
-    The stream lies where the memory works (``device_of``). The memory stays in the state to which the runbook led it.
+    The stream lies where the memory works. The memory stays in the state to which the runbook led it.
     """
     for step in runbook.before:
         _Player(memory, stream, neighbours).step(step)

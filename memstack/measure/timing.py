@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import torch
 
-from memstack.contract.memory import Memory
 from memstack.wrappers.timing import wait_for
 
 T = TypeVar("T")
@@ -56,8 +55,3 @@ def timed(call: Callable[[], T], device: torch.device | str = "cpu") -> tuple[T,
     result = call()
     wait_for(device)
     return result, time.perf_counter() - start
-
-
-def device_of(memory: Memory) -> torch.device:
-    """The device on which a memory works and a model would ask it; the CPU for one that does not say."""
-    return torch.device(getattr(memory, "device", "cpu"))

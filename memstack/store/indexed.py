@@ -2,28 +2,26 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
-from memstack.contract.errors import NonFiniteError, ShapeError, StaleResultError
 from memstack.contract.memory import Memory
 from memstack.contract.precision import sent
 from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
-from memstack.contract.state import check_state
-from memstack.contract.validation import expect
+from memstack.contract.state import check_state, new_state
+from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
+from memstack.contract.version import Version
 from memstack.store.async_writer import AsyncWriter
-from memstack.store.embedding_bag import inner_products
 from memstack.store.exact import nearest_slots
-from memstack.store.finite import known_finite
-from memstack.store.int8 import Quantised, Vectors
-from memstack.store.storage import StoreOptions, new_vectors
-from memstack.store.stored_entries import StoredEntries
+from memstack.store.int8 import Quantised
+from memstack.store.ranking import in_slot_order, ranked
+from memstack.store.ring import Ring
+from memstack.store.storage import StoreOptions
+from memstack.store.store import Store
 
 
 class IndexedMemory(Memory):
@@ -31,6 +29,10 @@ class IndexedMemory(Memory):
 
     The store decides what is live, in which order, and what the scores are; the index only proposes slots. So a backend
     that proposes too few, stale or badly ordered slots loses recall and can never return a wrong entry.
+
+    What a backend may use of this class: ``options``, ``shape``, ``device``, ``dtype``, ``lengths``, ``written``,
+    ``stored_keys`` and ``nearest_slots``; what it may say: ``exact`` and ``in_order``. All else is out of its reach, so
+    that its own attributes may have any other name.
     """
 
     class Options(StoreOptions):
@@ -45,28 +47,21 @@ class IndexedMemory(Memory):
     putting them in order is then spared."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
+        self.options = options or self.Options()
+        """What the backend was given, or its defaults; a subclass narrows the type to its own ``Options``."""
         self.shape = shape
-        self.device = torch.device(options.device)
-        stored: torch.dtype = getattr(torch, options.dtype)
-        self.dtype = stored if stored.is_floating_point else torch.float32
-        """In which stored numbers are read."""
-        self._version = 0
-        self._overlap = options.overlap
-        self._adding = AsyncWriter()
-        # One slot more than the ring: a row of zeros that missing columns read, whatever the store holds.
-        self._null = shape.rows * shape.heads * shape.capacity
-        # What is made under inference_mode could not be written to outside of it.
+        self.__store = Store(shape, self.options)
+        self.device = self.__store.device
         with torch.inference_mode(False):
-            self._written = torch.zeros(shape.rows, dtype=torch.int64)
-            self._key_vectors = new_vectors(shape, shape.key_dim, options)
-            self._value_vectors = new_vectors(shape, shape.value_dim, options)
+            self.__ring = Ring(shape.rows, shape.capacity)
+        self.__version = Version()
+        self.__writer = AsyncWriter()
 
     # What a backend writes --------------------------------------------------------------------------------------
 
     @abstractmethod
     def index_add(
-        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+        self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
         """Take in keys at these slots of these rows, all heads alike, replacing what the slots held.
 
@@ -94,15 +89,19 @@ class IndexedMemory(Memory):
     # What it gets -----------------------------------------------------------------------------------------------
 
     @property
+    def dtype(self) -> torch.dtype:
+        """In which stored numbers are read; float32 for a store in int8."""
+        return self.__store.dtype
+
+    @property
     def lengths(self) -> Int[Tensor, " rows"]:
-        self._adding.settle()
-        return self._written.clamp(max=self.shape.capacity)
+        self.__writer.settle()
+        return self.__ring.lengths
 
     @property
     def written(self) -> Int[Tensor, " rows"]:
-        """How many entries each row has been given since its last reset, those that have left included."""
-        self._adding.settle()
-        return self._written.clone()
+        self.__writer.settle()
+        return self.__ring.written.clone()
 
     @property
     def stored_keys(self) -> Float[Tensor, "rows heads capacity key_dim"] | Quantised:
@@ -110,16 +109,16 @@ class IndexedMemory(Memory):
 
         A store in int8 gives them quantised: take a slice of them, then ``.to(torch.float32)``, which reads it.
         """
-        self._adding.settle()
-        return self._ring(self._key_vectors)
+        self.__writer.settle()
+        return self.__store.keys
 
     def nearest_slots(
         self,
-        queries: Float[Tensor, "some heads q key_dim"],
+        queries: Float[Tensor, "rows_ heads q key_dim"],
         k: int,
         rows: Bool[Tensor, " rows"] | None = None,
         block: int | None = None,
-    ) -> Int[Tensor, "some heads q k"]:
+    ) -> Int[Tensor, "rows_ heads q k"]:
         """Return the slots of the true neighbours, found in the store itself, for the rows that are True (or all).
 
         ``queries`` are those rows' only; ``k`` may exceed a row's length, not the longest one's; the columns that are
@@ -132,183 +131,152 @@ class IndexedMemory(Memory):
             keys = keys[:, :, : int(lengths.max())][rows.to(keys.device)]
         return nearest_slots(keys, lengths, queries, k, block)
 
-    def search_exactly(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
-        """Answer as exact search would, whatever the index: the truth that a recall is measured against."""
-        return self._answer(queries, k, self.nearest_slots)
+    # The verbs --------------------------------------------------------------------------------------------------
 
-    def add(self, keys: Float[Tensor, "rows heads n key_dim"], values: Float[Tensor, "rows heads n value_dim"]) -> None:
-        shape = self.shape
-        expect("keys", keys, rows=shape.rows, heads=shape.heads, n=None, key_dim=shape.key_dim)
-        n = keys.shape[2]
-        expect("values", values, rows=shape.rows, heads=shape.heads, n=n, value_dim=shape.value_dim)
-        kept = min(n, shape.capacity)
-        inspected = known_finite(keys, self.dtype)
+    def add(
+        self,
+        keys: Float[Tensor, "rows heads n key_dim"],
+        values: Float[Tensor, "rows heads n value_dim"],
+        lengths: Int[Tensor, " rows"] | None = None,
+        *,
+        padded: Padded = "right",
+    ) -> None:
+        counts = check_add(self.shape, keys, values, lengths, padded=padded, dtype=self.dtype)
         with torch.no_grad():
-            keys = self._as_stored(keys.detach()[:, :, n - kept :])
-            values = values.detach()[:, :, n - kept :].to(self.device, self.dtype)
-            if not inspected:
-                self._refuse_non_finite(keys)
-            if self._overlap:
+            chunks = [self.__chunk(keys, values, rows, int(counts[rows[0]]), padded) for rows in _rows_by_count(counts)]
+            if self.options.overlap:
                 # The caller may change its tensors as soon as this returns.
-                kept_keys, kept_values = keys.clone(), values.clone()
-                self._adding.start(lambda: self._append(kept_keys, kept_values, n))
+                copies = [chunk._replace(keys=chunk.keys.clone(), values=chunk.values.clone()) for chunk in chunks]
+                self.__writer.start(lambda: self.__append(copies, counts))
             else:
-                self._append(keys, values, n)
-        self._version += 1
+                self.__append(chunks, counts)
+        self.__version.bump()
 
     def search(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
-        return self._answer(queries, k, self.index_search)
+        return self.__answer(queries, k, self.index_search, self.in_order)
+
+    def search_exactly(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
+        return self.__answer(queries, k, self.nearest_slots, False)
 
     def reset(self, rows: Bool[Tensor, " rows"] | None = None) -> None:
-        if rows is None:
-            rows = torch.ones(self.shape.rows, dtype=torch.bool)
-        if rows.dtype != torch.bool or tuple(rows.shape) != (self.shape.rows,):
-            raise ShapeError(f"rows should be bool ({self.shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
-        if not bool(rows.any()):
-            self._version += 1
+        forgotten = check_reset(self.shape, rows)
+        if not bool(forgotten.any()):
+            self.__version.bump()
             return  # a training loop asks this at every step: it need not wait for an add in the background
-        self._adding.settle()
-        self._written[rows.cpu()] = 0
-        self._version += 1
-        self.index_forget(rows.cpu())
+        self.__writer.settle()
+        self.__ring.forget(forgotten)
+        self.__version.bump()
+        self.index_forget(forgotten)
+
+    @torch.no_grad()
+    def select(self, rows: Int[Tensor, " rows"]) -> None:
+        chosen = check_select(self.shape, rows)
+        self.__writer.settle()
+        self.__version.bump()
+        moved = (chosen != torch.arange(self.shape.rows)).nonzero().flatten()
+        if not len(moved):
+            return
+        self.index_forget(self.__mask(moved))
+        self.__store.copy_rows(moved, chosen[moved], int(self.lengths[chosen[moved]].max()))
+        self.__ring.written[moved] = self.__ring.written[chosen[moved]]
+        try:
+            for row in moved.tolist():
+                self.__index_stored(row)
+        except BaseException:
+            self.reset(self.__mask(moved))  # an index that knows these rows in part would never find the rest
+            raise
 
     def state_dict(self) -> dict[str, Tensor]:
-        self._adding.settle()
-        longest = int(self.lengths.max())
-        insertions = (self._written - self.lengths)[:, None] + torch.arange(longest)
-        dead = (insertions >= self._written[:, None])[:, None, :, None].to(self.device)
-        rows, slots = torch.arange(self.shape.rows)[:, None], insertions % self.shape.capacity
-
-        def oldest_first(vectors: Vectors) -> Tensor:
-            kept = self._ring(vectors)[rows, :, slots].to(self.dtype)
-            return kept.transpose(1, 2).masked_fill(dead, 0).contiguous()
-
-        return {
-            "keys": oldest_first(self._key_vectors),
-            "values": oldest_first(self._value_vectors),
-            "written": self._written.clone(),
-            "shape": torch.tensor(astuple(self.shape)),
-        }
+        self.__writer.settle()
+        keys, values = self.__store.read(*self.__ring.oldest_first())
+        return new_state(self.shape, keys, values, self.__ring.written.clone())
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         check_state(state, self.shape)
         written = state["written"].to("cpu", torch.int64)
         live = written.clamp(max=self.shape.capacity)
-        keys, values = self._as_stored(state["keys"]), state["values"].to(self.device, self.dtype)
-        self._refuse_non_finite(keys)
+        check_add(self.shape, state["keys"], state["values"], live, dtype=self.dtype)
         self.reset()
+        keys, values = self.__store.as_stored(state["keys"]), state["values"].to(self.device, self.dtype)
+        # An entry's slot is that of its insertion, as if all had been added one by one.
+        self.__ring.written.copy_(written - live)
         try:
             # Rows differ in length, so each is written on its own: loading is rare and need not be fast.
-            for row in range(self.shape.rows):
-                n = int(live[row])
-                slots = (written[row] - n + torch.arange(n)) % self.shape.capacity
-                self._write(torch.tensor([row]), slots[None], keys[row : row + 1, :, :n], values[row : row + 1, :, :n])
+            for row, n in enumerate(live.tolist()):
+                one = slice(row, row + 1)
+                self.__write([_Chunk(torch.tensor([row]), 0, keys[one, :, :n], values[one, :, :n])] if n else [])
         except BaseException:
             self.reset()  # an index that knows some rows and a store that counts none would never agree again
             raise
-        self._written.copy_(written)
+        self.__ring.written.copy_(written)
 
     # How --------------------------------------------------------------------------------------------------------
 
-    def _ring(self, vectors: Vectors) -> Vectors:
-        return vectors[: self._null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
+    def __chunk(self, keys: Tensor, values: Tensor, rows: Tensor, count: int, padded: Padded) -> "_Chunk":
+        """The newest entries of these rows, as they will be stored."""
+        end = count if padded == "right" else keys.shape[2]
+        kept = slice(end - min(count, self.shape.capacity), end)
+        keys, values = keys.detach(), values.detach()
+        if len(rows) < self.shape.rows:
+            keys, values = keys[rows.to(keys.device)], values[rows.to(values.device)]
+        values = values[:, :, kept].to(self.device, self.dtype)
+        return _Chunk(rows, count - (kept.stop - kept.start), self.__store.as_stored(keys[:, :, kept]), values)
 
-    def _as_stored(self, keys: Tensor) -> Tensor:
-        """Keys as they will be read: what the index is given, and what must be finite."""
-        keys = keys.to(self.device, self.dtype)
-        return Quantised.of(keys).to(self.dtype) if isinstance(self._key_vectors, Quantised) else keys
-
-    def _append(self, keys: Tensor, values: Tensor, n: int) -> None:
-        """Write the newest entries of a chunk of n."""
+    def __append(self, chunks: list["_Chunk"], counts: Int[Tensor, " rows"]) -> None:
         with torch.no_grad():
-            insertions = self._written[:, None] + torch.arange(n - keys.shape[2], n)
-            self._write(torch.arange(self.shape.rows), insertions % self.shape.capacity, keys, values)
-            self._written += n
+            self.__write(chunks)
+            self.__ring.written += counts
 
-    def _write(self, rows: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Write (some, heads, n, dim) entries at (some, n) slots; the index first, for only it can fail."""
-        if slots.shape[1] == 0:
-            return
-        self.index_add(rows, slots, keys)
-        rows, slots = (each.to(self.device, non_blocking=True) for each in (rows, slots))
-        self._ring(self._key_vectors)[rows[:, None], :, slots] = keys.transpose(1, 2)
-        self._ring(self._value_vectors)[rows[:, None], :, slots] = values.transpose(1, 2)
+    def __write(self, chunks: list["_Chunk"]) -> None:
+        """Write chunks of different rows; the index takes in all of them first, for only it can fail."""
+        slots = [self.__ring.slots_of_next(chunk.rows, chunk.skipped, chunk.keys.shape[2]) for chunk in chunks]
+        for chunk, places in zip(chunks, slots, strict=True):
+            self.index_add(chunk.rows, places, chunk.keys)
+        for chunk, places in zip(chunks, slots, strict=True):
+            self.__store.write(chunk.rows, places, chunk.keys, chunk.values)
 
-    def _answer(self, queries: Tensor, k: int, slots_of: Callable[[Tensor, int], Tensor]) -> SearchResult:
-        """Check the question, let ``slots_of`` propose, score what it proposed."""
-        shape = self.shape
-        expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
-        query_heads = queries.shape[1]
-        if query_heads == 0 or query_heads % shape.heads:
-            raise ShapeError(f"query_heads should be a multiple of heads={shape.heads}, got {query_heads}")
-        if k < 1:
-            raise ShapeError(f"k should be at least 1, got {k}")
-        self._adding.settle()
+    def __index_stored(self, row: int) -> None:
+        """Give the index all keys that a row holds."""
+        if n := int(self.lengths[row]):
+            self.index_add(
+                torch.tensor([row]), torch.arange(n)[None], self.stored_keys[row : row + 1, :, :n].to(self.dtype)
+            )
+
+    def __mask(self, rows: Int[Tensor, " rows_"]) -> Bool[Tensor, " rows"]:
+        return torch.zeros(self.shape.rows, dtype=torch.bool).index_fill_(0, rows, True)
+
+    def __answer(
+        self, queries: Tensor, k: int, propose: Callable[[Tensor, int], Tensor], in_order: bool
+    ) -> SearchResult:
+        """Check the question, let ``propose`` name slots, score them, keep the best."""
+        check_search(self.shape, queries, k)
+        self.__writer.settle()
         # Autocast must not reach the search: in half precision it would rank neighbours by rounded scores.
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             folded = queries.detach().to(self.device, torch.float32)
-            folded = folded.reshape(shape.rows, shape.heads, -1, shape.key_dim)
+            folded = folded.reshape(self.shape.rows, self.shape.heads, -1, self.shape.key_dim)
             width = min(k, int(self.lengths.max()))
             none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
-            slots = slots_of(folded, width) if width and folded.numel() else none
-            if not (self.in_order and slots_of == self.index_search):
-                # In order, a slot that comes twice is beside itself; and the store is read from front to back.
-                slots = slots.sort(-1).values
-                slots[..., 1:].masked_fill_(slots[..., 1:] == slots[..., :-1].clone(), -1)
-            scores, positions, index = self._best(folded, slots, k)
-        outer = queries.shape[:3]
-        entries = StoredEntries(
-            self._key_vectors, self._value_vectors, index.reshape(*outer, k), queries.device, self._freshness()
-        )
-        scores, positions = (sent(part.reshape(*outer, k), queries.device) for part in (scores, positions))
+            slots = propose(folded, width) if width and folded.numel() else none
+            positions = self.__ring.positions(slots := slots if in_order else in_slot_order(slots))
+            index = self.__store.index(slots, positions >= 0)
+            best = ranked(self.__store.scores(folded, index), positions, index, k, self.__store.null)
+        outer = (*queries.shape[:3], k)
+        entries = self.__store.entries(best.places.reshape(outer), queries.device, self.__version.guard())
+        scores, positions = (sent(part.reshape(outer), queries.device) for part in (best.scores, best.positions))
         return SearchResult(scores, positions, entries)
 
-    def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Score the proposed slots and keep the best k: (rows, heads, q, k) scores, positions and indices."""
-        positions = self._positions(slots)
-        memories = torch.arange(self.shape.rows * self.shape.heads, device=self.device)
-        first_slot = (memories * self.shape.capacity).view(self.shape.rows, self.shape.heads, 1, 1)
-        index = torch.where(positions >= 0, first_slot + slots, self._null)
-        scores = inner_products(queries.flatten(0, 2), self._key_vectors, index.flatten(0, 2), self._freshness())
-        scores = scores.view(index.shape)
-        # A score that overflows cannot be told from that of a missing column.
-        missing = (positions < 0) | ~(scores > -torch.inf)
-        scores, order = scores.masked_fill_(missing, -torch.inf).sort(dim=-1, descending=True, stable=True)
-        order = order[..., :k]
-        return (
-            _widened(scores[..., :k], k, -torch.inf),
-            _widened(positions.masked_fill_(missing, -1).gather(-1, order), k, -1),
-            _widened(index.masked_fill_(missing, self._null).gather(-1, order), k, self._null),
-        )
 
-    def _positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
-        """Which insertion a slot holds: the newest that fell on it; -1 where the slot holds none or does not exist."""
-        capacity = self.shape.capacity
-        newest = (self._written - 1).to(self.device, non_blocking=True)[:, None, None, None]
-        # A round begins at slot 0; the slots beyond the newest were written in the round before.
-        round_start = newest - newest % capacity
-        positions = slots + torch.where(slots > newest - round_start, round_start - capacity, round_start)
-        return positions.masked_fill_((slots < 0) | (slots >= capacity) | (positions < 0), -1)
+class _Chunk(NamedTuple):
+    """Entries of some rows, as many for each, that follow ``skipped`` others which the capacity has no room for."""
 
-    def _refuse_non_finite(self, keys: Tensor) -> None:
-        if not bool(keys.isfinite().all()):
-            raise NonFiniteError(
-                f"keys should be finite in the store's {self.dtype}, got NaN or inf; nothing was written"
-            )
-
-    def _freshness(self) -> Callable[[], None]:
-        version = self._version
-
-        def check_fresh() -> None:
-            if self._version != version:
-                raise StaleResultError(
-                    "the memory has changed since this search; use a result before the next add or reset"
-                )
-
-        return check_fresh
+    rows: Int[Tensor, " rows_"]
+    skipped: int
+    keys: Float[Tensor, "rows_ heads n key_dim"]
+    values: Float[Tensor, "rows_ heads n value_dim"]
 
 
-def _widened(columns: Tensor, k: int, missing: float) -> Tensor:
-    gap = k - columns.shape[-1]
-    return pad(columns, (0, gap), value=missing) if gap else columns
+def _rows_by_count(counts: Int[Tensor, " rows"]) -> list[Int[Tensor, " rows_"]]:
+    """The rows that get entries, those together that get as many."""
+    return [(counts == count).nonzero().flatten() for count in sorted(set(counts.tolist()) - {0})]

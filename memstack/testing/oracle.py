@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from memstack.contract.shape import MemoryShape
+from memstack.contract.validation import Padded
 
 
 class Entry(NamedTuple):
@@ -34,16 +35,19 @@ class Oracle:
         """How many live entries each memory of a row holds."""
         return [len(heads[0]) for heads in self.entries]
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        """Append (rows, heads, n, dim) pairs; what exceeds the capacity is sliced off at the old end."""
+    def add(self, keys: Tensor, values: Tensor, lengths: Sequence[int] | None = None, padded: Padded = "right") -> None:
+        """Append (rows, heads, n, dim) pairs, of each row so many; beyond the capacity the old end is sliced off."""
+        n = keys.shape[2]
+        counts = [n] * self.shape.rows if lengths is None else lengths
         for row, head in itertools.product(range(self.shape.rows), range(self.shape.heads)):
-            pairs = zip(keys[row, head].tolist(), values[row, head].tolist(), strict=True)
+            given = slice(counts[row]) if padded == "right" else slice(n - counts[row], n)
+            pairs = zip(keys[row, head, given].tolist(), values[row, head, given].tolist(), strict=True)
             new = [
                 Entry(self.written[row] + age, self.kept(key), self.kept(value))
                 for age, (key, value) in enumerate(pairs)
             ]
             self.entries[row][head] = (self.entries[row][head] + new)[-self.shape.capacity :]
-        self.written = [count + keys.shape[2] for count in self.written]
+        self.written = [before + count for before, count in zip(self.written, counts, strict=True)]
 
     def reset(self, rows: Sequence[bool]) -> None:
         """Forget the rows that are True."""
@@ -51,6 +55,11 @@ class Oracle:
             if rows[row]:
                 self.written[row] = 0
                 self.entries[row] = [[] for _ in range(self.shape.heads)]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Let each row hold what another one held."""
+        self.written = [self.written[row] for row in rows]
+        self.entries = [[list(head) for head in self.entries[row]] for row in rows]
 
     def search(self, query: Sequence[float], row: int, head: int, k: int) -> list[tuple[float, int]]:
         """Return (score, position) of the k best entries of one memory, best first."""
@@ -77,6 +86,7 @@ class Oracle:
             "values": padded("value", self.shape.value_dim),
             "written": torch.tensor(self.written),
             "shape": torch.tensor(astuple(self.shape)),
+            "format": torch.tensor(1),
         }
 
 

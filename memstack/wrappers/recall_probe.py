@@ -11,8 +11,7 @@ from torch import Tensor
 from memstack.contract.memory import Memory
 from memstack.contract.metrics import attention_mass_recall_by_score, recall_by_score
 from memstack.contract.result import SearchResult
-from memstack.wrappers.base import MemoryWrapper, exact_search, written_of
-from memstack.wrappers.timing import TimedMemory
+from memstack.wrappers.base import MemoryWrapper
 
 
 class RecallWarning(UserWarning):
@@ -71,26 +70,19 @@ class RecallProbe(MemoryWrapper):
         due = self.every > 0 and self._searches % self.every == 0 and queries.numel() > 0
         self._searches += 1
         if self.fallen_back and not due:
-            return self._search_exactly(queries, k)
+            return self.memory.search_exactly(queries, k)
         found = super().search(queries, k)
         # Nothing is stored at a document's start: such a search would count as a perfect one.
         if not due or not bool(self.lengths.any()):
             return found
         self._compare(found, queries, k)
-        return self._search_exactly(queries, k) if self.fallen_back else found
-
-    def _search_exactly(self, queries: Tensor, k: int) -> SearchResult:
-        """In place of the memory's own search, and so timed as one."""
-        inside = self.memory
-        return (
-            inside.search_exactly(queries, k) if isinstance(inside, TimedMemory) else exact_search(inside, queries, k)
-        )
+        return self.memory.search_exactly(queries, k) if self.fallen_back else found
 
     def _compare(self, found: SearchResult, queries: Tensor, k: int) -> None:
-        some = torch.linspace(0, queries.shape[2] - 1, min(self.sampled, queries.shape[2])).long().to(queries.device)
-        truth = exact_search(self.memory, queries[:, :, some], k)
-        answer = replace(found, scores=found.scores[:, :, some], positions=found.positions[:, :, some])
-        written = written_of(self.memory).to(queries.device)
+        sample = torch.linspace(0, queries.shape[2] - 1, min(self.sampled, queries.shape[2])).long().to(queries.device)
+        truth = self.memory.search_exactly(queries[:, :, sample], k)
+        answer = replace(found, scores=found.scores[:, :, sample], positions=found.positions[:, :, sample])
+        written = self.written.to(queries.device)
         age = (written[:, None, None, None] - answer.positions)[answer.mask]
         probed = Probed(
             recall_by_score(answer, truth),

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from memstack.contract.memory import Memory
 from memstack.contract.result import SearchResult
-from memstack.wrappers.base import MemoryWrapper, exact_search
+from memstack.contract.validation import Padded
+from memstack.wrappers.base import MemoryWrapper
 
 
 class TimedMemory(MemoryWrapper):
@@ -21,7 +22,7 @@ class TimedMemory(MemoryWrapper):
 
     def __init__(self, memory: Memory, device: torch.device | str = "cpu") -> None:
         super().__init__(memory)
-        self.device = device
+        self._waits_for = device
         self.seconds = {"search": 0.0, "add": 0.0, "reset": 0.0}
 
     def take(self) -> dict[str, float]:
@@ -29,9 +30,9 @@ class TimedMemory(MemoryWrapper):
         taken, self.seconds = self.seconds, dict.fromkeys(self.seconds, 0.0)
         return taken
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
+    def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
         with self._timed("add"):
-            super().add(keys, values)
+            super().add(keys, values, lengths, padded=padded)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         with self._timed("search"):
@@ -40,7 +41,7 @@ class TimedMemory(MemoryWrapper):
     def search_exactly(self, queries: Tensor, k: int) -> SearchResult:
         """Answer by exact search over the same entries, and count it as a search."""
         with self._timed("search"):
-            return exact_search(self.memory, queries, k)
+            return super().search_exactly(queries, k)
 
     def reset(self, rows: Tensor | None = None) -> None:
         with self._timed("reset"):
@@ -48,11 +49,11 @@ class TimedMemory(MemoryWrapper):
 
     @contextmanager
     def _timed(self, verb: str) -> Generator[None, None, None]:
-        wait_for(self.device)
+        wait_for(self._waits_for)
         start = time.perf_counter()
         try:
             yield
-            wait_for(self.device)
+            wait_for(self._waits_for)
         finally:
             self.seconds[verb] += time.perf_counter() - start
 

@@ -1,9 +1,11 @@
 """Memories with one bug each, most of them seen in published code, and the promise at which the kit must catch it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from helpers.internals import inside
 from memstack_exact.search import ExactMemory
 from torch import Tensor
 
@@ -24,24 +26,24 @@ def breaks(*promises: str) -> Callable[[type[ExactMemory]], type[ExactMemory]]:
 
 @breaks("test_pairing_when_the_chunk_does_not_divide_the_capacity", "test_any_sequence_of_steps")
 class ValuesOffByOneAfterOverflow(ExactMemory):
-    def _write(self, rows: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        overflowing = bool((slots[:, -1:] < slots[:, :1]).any())
-        super()._write(rows, slots, keys, values.roll(1, 2) if overflowing else values)
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        overflowing = bool((self.written % self.shape.capacity + keys.shape[2] > self.shape.capacity).any())
+        super().add(keys, values.roll(1, 2) if overflowing else values, *lengths, **padded)
 
 
 @breaks("test_oldest_leave_first", "test_lengths")
 class WipedWhenFull(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
         if int(self.lengths.max()) + keys.shape[2] > self.shape.capacity:
             self.reset()
-        super().add(keys, values)
+        super().add(keys, values, *lengths, **padded)
 
 
 @breaks("test_pairing_when_the_chunk_exceeds_the_capacity")
 class KeepsTheFirstOfALargeChunk(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
         capacity = self.shape.capacity
-        super().add(keys[:, :, :capacity], values[:, :, :capacity])
+        super().add(keys[:, :, :capacity], values[:, :, :capacity], *lengths, **padded)
 
 
 @breaks("test_search_right_after_the_overflowing_add")
@@ -49,21 +51,21 @@ class FindsTheNewestOnlyLater(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
         full = int(self.lengths.max()) == self.shape.capacity
-        newest = (self._written - 1) % self.shape.capacity
+        newest = (self.written - 1) % self.shape.capacity
         age = (newest[:, None, None, None] - slots) % self.shape.capacity
         return slots.masked_fill(age < 5, -1) if full else slots
 
 
 @breaks("test_rows_and_heads_are_independent")
 class LeaksBetweenHeads(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys, values[:, :1].expand_as(values))
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys, values[:, :1].expand_as(values), *lengths, **padded)
 
 
 @breaks("test_rows_and_heads_are_independent", "test_values_that_are_nan_or_infinite_are_kept_and_forgotten")
 class LeaksBetweenRows(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys, values[:1].expand_as(values))
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys, values[:1].expand_as(values), *lengths, **padded)
 
 
 @breaks("test_grouped_queries")
@@ -74,7 +76,7 @@ class InterleavedQueryHeads(ExactMemory):
         order = torch.arange(queries.shape[1]).view(-1, self.shape.heads).mT.flatten()
         found = super().search(queries[:, order], k)
         back = order.argsort()
-        entries = FetchedEntries(found.keys[:, back], found.values[:, back], self._freshness())
+        entries = FetchedEntries(found.keys[:, back], found.values[:, back], found.entries.check_fresh)
         return SearchResult(found.scores[:, back], found.positions[:, back], entries)
 
 
@@ -82,13 +84,13 @@ class InterleavedQueryHeads(ExactMemory):
 class KeepsTheCallersTensors(ExactMemory):
     last: tuple[Tensor, Tensor] | None = None
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys, values)
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys, values, *lengths, **padded)
         self.last = keys, values
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         if self.last is not None:
-            self._written -= self.last[0].shape[2]
+            inside(self, "ring").written -= self.last[0].shape[2]
             super().add(*self.last)
             self.last = None
         return super().search(queries, k)
@@ -96,11 +98,12 @@ class KeepsTheCallersTensors(ExactMemory):
 
 @breaks("test_two_memories_share_nothing")
 class SharedStore(ExactMemory):
-    tables: ClassVar[dict[MemoryShape, Tensor]] = {}
+    values: ClassVar[dict[MemoryShape, Tensor]] = {}
 
     def __init__(self, shape: MemoryShape) -> None:
         super().__init__(shape)
-        self._value_table = self.tables.setdefault(shape, self._value_table)
+        store = inside(self, "store")
+        store._value_vectors = self.values.setdefault(shape, store._value_vectors)
 
 
 @breaks("test_reset_leaves_other_rows_alone", "test_a_reset_row_is_as_new")
@@ -113,56 +116,62 @@ class ResetTouchesAllRows(ExactMemory):
 
 @breaks("test_missing_columns_mix_nothing", "test_values_that_are_nan_or_infinite_are_kept_and_forgotten")
 class MissingReadsSlotZero(ExactMemory):
-    def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        scores, positions, index = super()._best(queries, slots, k)
-        return scores, positions, index.masked_fill(positions < 0, 0)
+    def search(self, queries: Tensor, k: int) -> SearchResult:
+        found = super().search(queries, k)
+        places = torch.zeros_like(found.positions)
+        zeroth = inside(self, "store").entries(places, queries.device, found.entries.check_fresh)
+        values = torch.where(found.mask[..., None], found.values, zeroth.values())
+        return replace(found, entries=FetchedEntries(found.keys, values, found.entries.check_fresh))
 
 
 @breaks("test_no_entry_comes_twice")
 class FindsEntriesTwice(ExactMemory):
-    def _best(self, queries: Tensor, slots: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        twice = torch.cat([slots[..., :1], slots[..., :-1]], -1) if slots.shape[-1] > 1 else slots
-        return super()._best(queries, twice, k)
+    def search(self, queries: Tensor, k: int) -> SearchResult:
+        found = super().search(queries, k)
+        twice = torch.arange(k) // 2
+        entries = FetchedEntries(found.keys[..., twice, :], found.values[..., twice, :], found.entries.check_fresh)
+        return SearchResult(found.scores[..., twice], found.positions[..., twice], entries)
 
 
 @breaks("test_a_result_goes_stale", "test_backward_through_a_stale_result")
 class NeverStale(ExactMemory):
-    def _freshness(self) -> Callable[[], None]:
-        return lambda: None
+    def search(self, queries: Tensor, k: int) -> SearchResult:
+        found = super().search(queries, k)
+        return replace(found, entries=FetchedEntries(found.keys, found.values, lambda: None))
 
 
 @breaks("test_search_changes_nothing")
 class SearchCounts(ExactMemory):
     def search(self, queries: Tensor, k: int) -> SearchResult:
-        self._version += 1
+        inside(self, "version").bump()
         return super().search(queries, k)
 
 
 @breaks("test_keys_that_are_not_finite", "test_a_refused_add_writes_nothing")
 class TakesNaNKeys(ExactMemory):
-    def _refuse_non_finite(self, keys: Tensor) -> None:
-        pass
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys.nan_to_num(0.0, 0.0, 0.0), values, *lengths, **padded)
 
 
 @breaks("test_a_refused_add_writes_nothing", "test_keys_that_are_not_finite", "test_wrong_keys_and_values")
 class CountsBeforeChecking(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
         n = keys.shape[-2]
-        self._written += n
-        super().add(keys, values)
-        self._written -= n
+        inside(self, "ring").written += n
+        super().add(keys, values, *lengths, **padded)
+        inside(self, "ring").written -= n
 
 
 @breaks("test_wrong_keys_and_values")
 class TakesInts(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys.float(), values.float())
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys.float(), values.float(), *lengths, **padded)
 
 
 @breaks("test_layouts")
 class NeedsContiguousKeys(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys.view(-1).view(keys.shape), values)
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys.view(-1).view(keys.shape), values, *lengths, **padded)
 
 
 @breaks("test_an_empty_memory_answers", "test_no_queries")
@@ -177,7 +186,7 @@ class RaisesWhenEmpty(ExactMemory):
 class ZeroMeansEmpty(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        empty = (self.stored_keys == 0).all(-1)
+        empty = (self.stored_keys.to(torch.float32) == 0).all(-1)
         return slots.masked_fill(empty[:, :, None].expand(*slots.shape[:3], -1).gather(-1, slots), -1)
 
 
@@ -216,7 +225,7 @@ class SearchesHalf(ExactMemory):
 class IndexIsFilledOnce(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        overwritten = (self._written - self.shape.capacity)[:, None, None, None]
+        overwritten = (self.written - self.shape.capacity)[:, None, None, None]
         return slots.masked_fill(slots < overwritten, -1)
 
 
@@ -224,7 +233,8 @@ class IndexIsFilledOnce(ExactMemory):
 class OneOfEveryDuplicate(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        keys = self.stored_keys[:, :, :, None].eq(self.stored_keys[:, :, None]).all(-1)
+        stored = self.stored_keys.to(torch.float32)
+        keys = stored[:, :, :, None].eq(stored[:, :, None]).all(-1)
         first = keys.int().argmax(-1) == torch.arange(self.shape.capacity)
         kept = first[:, :, None].expand(*slots.shape[:3], -1).gather(-1, slots)
         return slots.masked_fill(~kept, -1)
@@ -232,9 +242,9 @@ class OneOfEveryDuplicate(ExactMemory):
 
 @breaks("test_modes")
 class FailsUnderInferenceMode(ExactMemory):
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        super().add(keys, values)
-        self._written = self._written.clone()
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys, values, *lengths, **padded)
+        inside(self, "ring").written = self.written.clone()
 
 
 @breaks("test_any_sequence_of_steps")

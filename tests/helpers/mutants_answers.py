@@ -78,7 +78,7 @@ class BlendsTies(Edited):
     def edit(self, found: SearchResult) -> dict[str, Any]:
         tied = (found.scores[..., :, None] == found.scores[..., None, :]).float()
         blended = torch.einsum("rhqkj,rhqjd->rhqkd", tied / tied.sum(-1, keepdim=True), found.values)
-        return {"entries": FetchedEntries(found.keys, blended * found.mask[..., None], self._freshness())}
+        return {"entries": FetchedEntries(found.keys, blended * found.mask[..., None], found.entries.check_fresh)}
 
 
 @breaks("test_backward_through_a_stale_result")
@@ -93,7 +93,7 @@ class UnguardedBackward(Edited):
             return torch.einsum("rhqkd,rhqk->rhqd", self._values.to(weights), weights)
 
     def edit(self, found: SearchResult) -> dict[str, Any]:
-        return {"entries": self.Unhooked(found.keys, found.values, self._freshness())}
+        return {"entries": self.Unhooked(found.keys, found.values, found.entries.check_fresh)}
 
 
 @breaks("test_gradient_of_dot", "test_gradient_of_mix", "test_gradient_in_float32")
@@ -106,7 +106,7 @@ class NoGradients(Edited):
             return super().mix(weights.detach()) + 0 * weights.sum()
 
     def edit(self, found: SearchResult) -> dict[str, Any]:
-        return {"entries": self.Detached(found.keys, found.values, self._freshness())}
+        return {"entries": self.Detached(found.keys, found.values, found.entries.check_fresh)}
 
 
 @breaks("test_an_underfilled_memory_gives_finite_gradients", "test_dot_gives_the_scores_again")

@@ -23,6 +23,7 @@ def eval_command(
 ) -> None:
     """Report perplexity per token, bits per byte and perplexity by position, with and without the memory."""
     from memstack_models.cli.work import evaluate_with_progress, notice
+    from memstack_models.data.documents import replaced
     from memstack_models.data.load import tokenized
     from memstack_models.training import run_folder
     from memstack_models.training.device import pick_device
@@ -32,7 +33,8 @@ def eval_command(
     run = run_folder.read_config(folder, set_)
     device = pick_device(run.train.device)
     model, tokenizer = run_folder.load_model(folder, run, device)
-    source, limits = data or run.data.corpus, run.eval
+    limits = run.eval
+    source = replaced(run.data, data, limits.split) if data else run.data
     corpus = tokenized(source, limits.split, tokenizer, limits.tokens, limits.documents)
     notice(corpus, run)
     memory = f"{run.memory.backend}/{run.memory.capacity}"

@@ -1,7 +1,7 @@
-"""What can be wrong with documents; the message is one line with the mend."""
+"""What can be wrong with what was saved; the message is one line with the mend."""
 
-from memstack.contract.errors import MemstackError
+from memstack import MemstackError
 
 
-class CorpusError(MemstackError, ValueError):
-    """Documents, or a tokeniser for them, cannot be used."""
+class CheckpointError(MemstackError, ValueError):
+    """A checkpoint, or a part of one, is missing, damaged or of another shape."""

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from memstack_models.training.errors import CheckpointError
+from memstack_models.data.errors import CheckpointError
 
 FILE = "checkpoint.safetensors"
 

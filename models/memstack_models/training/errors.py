@@ -3,10 +3,6 @@
 from memstack.contract.errors import MemstackError
 
 
-class CheckpointError(MemstackError, ValueError):
-    """A checkpoint, or a part of one, is missing, damaged or of another shape."""
-
-
 class DivergedError(MemstackError, ArithmeticError):
     """Training produced a loss or a gradient that is not a number."""
 

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
-from memstack_models.training.errors import CheckpointError, DivergedError
+from memstack_models.training.errors import DivergedError
 from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,

@@ -21,7 +21,8 @@ def parsed(words: Sequence[str]) -> Any:
     group = typer.main.get_command(app)
     with group.make_context("memstack", [words[0]]) as context:
         name, command, rest = group.resolve_command(context, list(words))  # pyright: ignore[reportAttributeAccessIssue]
-        return command.make_context(name, rest, parent=context)
+        with command.make_context(name, rest, parent=context) as read:
+            return read
 
 
 @pytest.mark.parametrize("spec", COMMANDS, ids=lambda spec: spec.name)

@@ -8,7 +8,7 @@ import torch
 from helpers.list_memory import ListMemory
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
-from memstack_models.transformer.transformer import New, Transformer
+from memstack_models.transformer.transformer import SegmentOutput, Transformer
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -152,7 +152,7 @@ def model(**overrides: object) -> Transformer:
     return Transformer(ModelConfig.model_validate(config), VOCABULARY, neighbours=K)
 
 
-def losses(plain: Transformer, run: Callable[..., tuple[Tensor, New]], memories: list[Memory]) -> list[float]:
+def losses(plain: Transformer, run: Callable[..., tuple[Tensor, SegmentOutput]], memories: list[Memory]) -> list[float]:
     """Six steps of gradient descent over three documents: one ends half-way. The memories are empty, and then wrap."""
     cache, losses = Cache(plain.config, SHAPE.rows), []
     tokens = torch.randint(VOCABULARY, (SHAPE.rows, 6 * SEGMENT), generator=torch.Generator().manual_seed(1))

@@ -45,8 +45,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
     memstack: Run, corpus: Path, how: str, overrides: list[str], message: str
 ) -> None:
     break_corpus(corpus, how)
-    Path("one/train").mkdir(parents=True)
-    Path("one/train/only.txt").write_text("a single document, " * 20)
+    Path("one").mkdir()
+    Path("one/only.txt").write_text("a single document, " * 20)
     code, _, err = memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}", *overrides), "--out", "run")
     assert code == 2
     assert err.startswith("error: ")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import ByteTokenizer
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
-from memstack_models.training.errors import CheckpointError
 from memstack_models.transformer.transformer import Transformer
 from torch import Tensor
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_corpus import write_corpus
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import ByteTokenizer
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig, TrainConfig
-from memstack_models.training.errors import CheckpointError, DivergedError, RunFolderError
+from memstack_models.training.errors import DivergedError, RunFolderError
 from memstack_models.training.optimizers import learning_rate
 from memstack_models.training.trainer import Trainer
 from memstack_models.transformer.transformer import Transformer

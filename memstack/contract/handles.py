@@ -1,0 +1,66 @@
+"""Handles: numbers that stand for memories and answers where only tensors may pass, as in compiled code.
+
+An operator takes and returns tensors, so what it is about travels as a number in one of them, and one table here leads
+from the number to the object. Compiled code knows a memory by its class and never by its number, so that another memory
+compiles nothing again.
+"""
+
+import weakref
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Self
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+_OBJECTS: dict[int, Callable[[], Any]] = {}
+"""Every object that has a handle, by its number."""
+_NUMBERS = count()
+
+
+class Handled:
+    """Base of what compiled code knows by a handle.
+
+    The handle is neither among the object's attributes nor under a name that a subclass could take by accident, and a
+    copy has one of its own.
+    """
+
+    __slots__ = ("__handle", "__weakref__")
+    __handle: Int[Tensor, ""]
+
+    def __new__(cls, *_args: Any, **_options: Any) -> Self:
+        made = super().__new__(cls)
+        number = next(_NUMBERS)
+        _OBJECTS[number] = weakref.ref(made, lambda _: _OBJECTS.pop(number, None))
+        # Made under inference_mode, it could not be used outside of it.
+        with torch.inference_mode(False):
+            made.__handle = torch.tensor(number, device="cpu")
+        return made
+
+    def __getstate__(self) -> Any:
+        """What a copy takes over: all but the handle."""
+        state: Any = super().__getstate__()
+        if isinstance(state, tuple):
+            attributes, slots = state
+            return attributes, {name: value for name, value in slots.items() if not name.endswith("__handle")}
+        return state
+
+    @staticmethod
+    def handle_of(handled: "Handled") -> Int[Tensor, ""]:
+        """Return the handle of an object, a tensor on the CPU."""
+        return handled.__handle
+
+
+def keep(thing: object) -> Int[Tensor, ""]:
+    """Return a handle that keeps a thing for as long as there is a tensor on the handle's storage."""
+    number = next(_NUMBERS)
+    _OBJECTS[number] = lambda: thing
+    handle = torch.tensor(number, device="cpu")
+    weakref.finalize(handle.untyped_storage(), _OBJECTS.pop, number).atexit = False
+    return handle
+
+
+def resolve(handle: Int[Tensor, ""]) -> Any:
+    """Return what a handle stands for."""
+    return _OBJECTS[int(handle)]()

@@ -1,0 +1,45 @@
+"""Ring: which slot of a row holds which insertion."""
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+class Ring:
+    """The counters of a first-in-first-out store of ``capacity`` slots per row; they lie on the CPU.
+
+    Insertion i of a row falls on slot i modulo the capacity, where it replaces the one that came a round before.
+    """
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        self.capacity = capacity
+        self.written = torch.zeros(rows, dtype=torch.int64)
+        """How many entries each row has been given since its last reset."""
+
+    @property
+    def lengths(self) -> Int[Tensor, " rows"]:
+        """How many live entries each row holds."""
+        return self.written.clamp(max=self.capacity)
+
+    def slots_of_next(
+        self, rows: Int[Tensor, " rows_"], first: Int[Tensor, " rows_"] | int, n: int
+    ) -> Int[Tensor, "rows_ n"]:
+        """Return where a row's n insertions go that follow ``first`` others yet to come."""
+        return (self.written[rows] + first)[:, None].add(torch.arange(n)) % self.capacity
+
+    def oldest_first(self) -> tuple[Int[Tensor, "rows n"], Bool[Tensor, "rows n"]]:
+        """Return the slots of the live entries by age, n those of the longest row, and which of them hold one."""
+        insertions = (self.written - self.lengths)[:, None] + torch.arange(int(self.lengths.max()))
+        return insertions % self.capacity, insertions < self.written[:, None]
+
+    def positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
+        """Return which insertion a slot holds: the newest that fell on it; -1 if it holds none or does not exist."""
+        newest = (self.written - 1).to(slots.device, non_blocking=True)[:, None, None, None]
+        # A round begins at slot 0; the slots beyond the newest were written in the round before.
+        round_start = newest - newest % self.capacity
+        positions = slots + torch.where(slots > newest - round_start, round_start - self.capacity, round_start)
+        return positions.masked_fill_((slots < 0) | (slots >= self.capacity) | (positions < 0), -1)
+
+    def forget(self, rows: Bool[Tensor, " rows"]) -> None:
+        """Start the rows that are True again at insertion 0."""
+        self.written[rows] = 0

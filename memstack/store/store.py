@@ -1,0 +1,94 @@
+"""Store: the keys and values of many memories, by slot."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from memstack.contract.shape import MemoryShape
+from memstack.store.embedding_bag import inner_products
+from memstack.store.int8 import Quantised, Vectors
+from memstack.store.storage import StoreOptions, new_vectors
+from memstack.store.stored_entries import StoredEntries
+
+
+class Store:
+    """Two sets of vectors, keys and values, with ``capacity`` slots for every (row, head) and one more at the end.
+
+    That last one is the null vector, zeros whatever is stored: what missing columns read.
+    """
+
+    def __init__(self, shape: MemoryShape, options: StoreOptions) -> None:
+        self.shape = shape
+        self.device = torch.device(options.device)
+        stored: torch.dtype = getattr(torch, options.dtype)
+        self.dtype = stored if stored.is_floating_point else torch.float32
+        """In which stored numbers are read."""
+        self.null = shape.rows * shape.heads * shape.capacity
+        # What is made under inference_mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            self._key_vectors = new_vectors(shape, shape.key_dim, options)
+            self._value_vectors = new_vectors(shape, shape.value_dim, options)
+
+    @property
+    def keys(self) -> Float[Tensor, "rows heads capacity key_dim"] | Quantised:
+        """The keys by slot, a view."""
+        return self._by_slot(self._key_vectors)
+
+    @property
+    def values(self) -> Float[Tensor, "rows heads capacity value_dim"] | Quantised:
+        """The values by slot, a view."""
+        return self._by_slot(self._value_vectors)
+
+    def as_stored(self, keys: Tensor) -> Tensor:
+        """Return keys as they will be read once they are stored, on the store's device."""
+        keys = keys.to(self.device, self.dtype)
+        return Quantised.of(keys).to(self.dtype) if isinstance(self._key_vectors, Quantised) else keys
+
+    def write(self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Tensor, values: Tensor) -> None:
+        """Write (rows_, heads, n, dim) keys and values at these slots of these rows."""
+        rows, slots = (each.to(self.device, non_blocking=True) for each in (rows, slots))
+        self.keys[rows[:, None], :, slots] = keys.transpose(1, 2)
+        self.values[rows[:, None], :, slots] = values.transpose(1, 2)
+
+    def read(
+        self, slots: Int[Tensor, "rows n"], live: Bool[Tensor, "rows n"]
+    ) -> tuple[Float[Tensor, "rows heads n key_dim"], Float[Tensor, "rows heads n value_dim"]]:
+        """Return copies of keys and values at these slots, zeros where nothing lives."""
+        rows = torch.arange(self.shape.rows)[:, None]
+        dead = ~live[:, None, :, None].to(self.device)
+
+        def copied(vectors: Vectors) -> Tensor:
+            kept = vectors[rows, :, slots].to(self.dtype)
+            return kept.transpose(1, 2).masked_fill(dead, 0).contiguous()
+
+        return copied(self.keys), copied(self.values)
+
+    def copy_rows(self, rows: Int[Tensor, " rows_"], sources: Int[Tensor, " rows_"], slots: int) -> None:
+        """Let each of these rows hold, in its first slots, what its source row held before this call."""
+        rows, sources = rows.to(self.device), sources.to(self.device)
+        for vectors in (self.keys, self.values):
+            for part in (vectors.codes, vectors.scale) if isinstance(vectors, Quantised) else (vectors,):
+                part[rows, :, :slots] = part[sources, :, :slots]
+
+    def index(self, slots: Int[Tensor, "rows heads q c"], live: Bool[Tensor, "rows heads q c"]) -> Tensor:
+        """Return where the vectors of these slots are, counted through all memories; the null where none lives."""
+        memories = torch.arange(self.shape.rows * self.shape.heads, device=slots.device)
+        first_slot = (memories * self.shape.capacity).view(self.shape.rows, self.shape.heads, 1, 1)
+        return torch.where(live, first_slot + slots, self.null)
+
+    def scores(self, queries: Float[Tensor, "rows heads q key_dim"], index: Tensor) -> Float[Tensor, "..."]:
+        """Return the inner products of queries and the keys at (rows, heads, q, c) indices."""
+        return inner_products(queries.flatten(0, 2), self._key_vectors, index.flatten(0, 2), _always).view(index.shape)
+
+    def entries(self, index: Tensor, device: torch.device, check_fresh: Callable[[], None]) -> StoredEntries:
+        """Return the entries at (rows, query_heads, q, k) indices, to be read in place for a question on ``device``."""
+        return StoredEntries(self._key_vectors, self._value_vectors, index, device, check_fresh)
+
+    def _by_slot(self, vectors: Vectors) -> Vectors:
+        return vectors[: self.null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
+
+
+def _always() -> None:
+    """Nothing goes stale within a search."""
