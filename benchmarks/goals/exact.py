@@ -15,10 +15,9 @@ from typing import Annotated, Literal
 import torch
 import typer
 from memstack_exact.search import ExactMemory
-from rich.console import Console
-from rich.table import Table
 
 from memstack import MemoryShape
+from memstack.cli import console
 from memstack.measure import KEY_SETS, KeyStream
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
@@ -202,7 +201,7 @@ def _bytes_held(thing: object) -> int:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write the figures as JSON.")] = None,
     quick: Annotated[bool, typer.Option(help="Only 8,192 entries of width 64: some seconds.")] = False,
 ) -> None:
     """Print each figure beside its goal."""
@@ -220,13 +219,11 @@ def main(
         two_threads(rows, 65536)
         if os.access("/proc/self/clear_refs", os.W_OK):
             working_memory(rows)
-    table = Table("what", "goal", "reached", "")
-    table.columns[0].overflow = "fold"
+    lines = console.table("what", right=["goal", "reached", ""])
     for each in rows:
-        table.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
-    Console(width=120).print(table)
-    if out is not None:
-        ExactGoals(rows=tuple(rows)).write(out)
+        lines.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
+    console.OUT.print(lines)
+    console.write_record(out, ExactGoals(rows=tuple(rows)))
 
 
 if __name__ == "__main__":

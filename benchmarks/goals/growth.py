@@ -22,10 +22,10 @@ from memstack_models.report.collect import Attempts
 from memstack_models.report.records import LeftOut
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
-from rich.console import Console
 
 from benchmarks.suite.common import DEVICE
 from memstack import measure
+from memstack.cli.console import ERR, OUT, say
 from memstack.contract.metrics import recall_by_score
 from memstack.measure import KEY_SETS, TooSlowError, true_neighbours
 from memstack.plugins.registry import registry
@@ -106,25 +106,24 @@ def main(
     backend: Annotated[list[str] | None, typer.Option(help="Only these backends.")] = None,
 ) -> None:
     """Measure how times grow, print the slopes, draw them."""
-    console = Console()
     if not redraw:
         out.mkdir(parents=True, exist_ok=True)
         axes = {name: _up_to(axis, {"entries": entries, "memories": memories}[name]) for name, axis in AXES.items()}
-        measured = _measured(axes, backend, limit, console)
+        measured = _measured(axes, backend, limit)
         measured.write(out / RESULTS)
     results = Growth.read(out / RESULTS)
     for name in axis_names(results):
-        console.print(slopes_table(results, name))
+        OUT.print(slopes_table(results, name))
         (out / f"growth-{name}.png").write_bytes(draw(results, name))
     for one in results.left_out:
         where = f"{one.part}, {one.setting}, {one.entries:,} entries and larger"
-        console.print(f"left out: {where}: {one.reason}")
+        say(f"left out: {where}: {one.reason}")
     raise typer.Exit(bool(results.failed))
 
 
-def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: float, console: Console) -> Growth:
+def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: float) -> Growth:
     """Everything that is drawn, and why the rest is not there."""
-    start, watched = time.perf_counter(), Attempts(lambda doing: console.print(doing, style="dim"))
+    start, watched = time.perf_counter(), Attempts(lambda doing: say(doing, "dim", ERR))
     specs = [registry().spec(name) for name in chosen] if chosen else registry().specs()
     present = [spec.name for spec in measure.installed() if spec in specs]
     cells = gather(axes, present, limit_s, watched)

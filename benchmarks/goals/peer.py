@@ -33,11 +33,10 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from memstack import MemoryShape
-from memstack.cli.console import table
+from memstack.cli.console import OUT, table
 from memstack.measure import KEY_SETS, describe_hardware
 from memstack.plugins.config import Frozen
 from memstack.plugins.disk_cache import cache_folder
@@ -199,7 +198,7 @@ def shown(results: Sequence[dict[str, Any]]) -> Table:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Write the results here, as JSON.")] = None,
     environment: Annotated[Path | None, typer.Option(help="The peer's virtual environment.")] = None,
     entries: Annotated[list[int] | None, typer.Option(help="Entries per memory.")] = None,
     turns: Annotated[int, typer.Option(help="Steps of each side that count.")] = 5,
@@ -207,11 +206,11 @@ def main(
     processes: Annotated[bool, typer.Option(help="Give the peer's index a process per core.")] = False,
 ) -> None:
     """Print how many times longer the peer's training step takes, beside the goal."""
-    shape, console = Shape(backend=backend, processes=processes), Console()
+    shape = Shape(backend=backend, processes=processes)
     python = install(environment or cache_folder() / "peer")
     sizes = [compare(shape, each, turns, sys.executable, python) for each in entries or GOALS]
     results = [result for size in sizes for result in size]
-    console.print(shown(results))
+    OUT.print(shown(results))
     if out:
         compared = tuple(map(Compared.model_validate, results))
         PeerGoals(peer=PEER, shape=shape, machine=describe_hardware(), results=compared).write(out)

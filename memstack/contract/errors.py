@@ -48,6 +48,10 @@ class DuplicateCommandError(MemstackError):
     """Two plugins offer a command of the same name."""
 
 
+class UnknownCommandError(MemstackError, LookupError):
+    """Neither memstack nor a plugin offers a command of that name."""
+
+
 class BackendUnavailableError(MemstackError, ImportError):
     """The backend is registered, but a library it needs is not installed."""
 

@@ -1,17 +1,16 @@
 """Plugins -> specs -> classes -> memories and corpora. pluggy discovers; it is never in the hot path."""
 
+from __future__ import annotations
+
 import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
-import torch
 
 from memstack.contract.corpus import Corpus
 from memstack.contract.errors import DuplicateCommandError, in_one_line
-from memstack.contract.memory import Memory
-from memstack.contract.shape import MemoryShape
 from memstack.plugins import hookspecs, secrets
 from memstack.plugins.lookup import (
     BACKEND,
@@ -27,6 +26,12 @@ from memstack.plugins.lookup import (
 )
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 
+if TYPE_CHECKING:
+    import torch
+
+    from memstack.contract.memory import Memory
+    from memstack.contract.shape import MemoryShape
+
 
 class Registry:
     """All backends, corpora and commands of all plugins."""
@@ -38,7 +43,7 @@ class Registry:
         self.broken: dict[str, str] = {}
         """Plugins that could not be loaded, with the reason in one line. They take nothing else down."""
 
-    def discover(self) -> "Registry":
+    def discover(self) -> Registry:
         """Load every plugin of the entry-point group ``memstack``."""
         for entry in sorted(importlib.metadata.entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name):
             source = Source(entry.name, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
@@ -130,6 +135,8 @@ class Registry:
 
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
+        import torch  # here, for listing what there is does without
+
         given = self.options(name, options)
         # The contract leaves constructors alone: a backend's takes a shape and its own Options.
         build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from memstack.cli.console import progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
-from memstack_models.cli.console import progress_bar, say
 from memstack_models.data.load import tokenized
 from memstack_models.data.tokenized import TokenizedCorpus, short_documents
 from memstack_models.data.tokenizer import Tokenizer

@@ -5,7 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+from rich.table import Table
+
 from memstack import Memory, MemoryShape
+from memstack.cli import console
 from memstack.plugins import config as configuration
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
@@ -76,10 +79,9 @@ def memory_name(memory: MemoryConfig) -> str:
     return ",".join([memory.backend, *(f"{name}={value}" for name, value in memory.options.items())])
 
 
-def comparison_table(results: dict[str, Compared], against: str, anchors: dict[str, str]) -> str:
-    """One line per memory, as Markdown; ``anchors`` names for each the memory whose search is the unit of its times."""
-    titles = ("backend/entries", "perplexity", f"against {against}", *TITLES)
-    lines: list[tuple[str, ...]] = [titles, ("---",) * len(titles)]
+def comparison_table(results: dict[str, Compared], against: str, anchors: dict[str, str]) -> Table:
+    """One line per memory; ``anchors`` names for each the memory whose search is the unit of its times."""
+    lines = console.table("backend/entries", right=["perplexity", f"against {against}", *TITLES])
     for name, result in results.items():
         cells = [name, f"{result.perplexity:.3f}"]
         anchor = results.get(anchors.get(name, ""))
@@ -89,8 +91,8 @@ def comparison_table(results: dict[str, Compared], against: str, anchors: dict[s
             cells += ["exact" if share is None else f"{share:.3f}" for share in shares]
             times = result.ms.search, result.ms.add, result.ms.worst_add
             cells += [f"{time / anchor.ms.search:.2f}" for time in times]
-        lines.append((*cells, *[""] * (len(titles) - len(cells))))
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        lines.add_row(*cells)
+    return lines
 
 
 def _milliseconds(segments: Sequence[dict[str, float]], full_after: int) -> Milliseconds:

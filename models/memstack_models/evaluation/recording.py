@@ -19,6 +19,7 @@ from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.training import run_folder
+from memstack_models.training.bundled import CHECKPOINT
 from memstack_models.training.checkpoint import digest
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
@@ -27,7 +28,7 @@ from memstack_models.training.streams import evaluation_stream
 from memstack_models.transformer.transformer import Transformer
 
 Advance = Callable[[int], None]
-CHECKPOINT, ENTRIES = "stdlib-small", 1 << 16
+ENTRIES = 1 << 16
 
 
 def recording(

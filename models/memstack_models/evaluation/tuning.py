@@ -86,10 +86,7 @@ def expected_trials() -> int:
 
 def tried_table(choice: Choice) -> Table:
     """One line per setting that was tried."""
-    lines = console.table()
-    lines.add_column("setting", no_wrap=True)
-    for title in ("recall", "search ms", "add ms", "x exact"):
-        lines.add_column(title, justify="right")
+    lines = console.table("setting", right=["recall", "search ms", "add ms", "x exact"])
     for trial in choice.trials:
         name, point = Text(label(trial.backend, trial.options)), trial.point
         if point is None:

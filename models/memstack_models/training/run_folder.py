@@ -17,12 +17,12 @@ from memstack_models.data.documents import anchored
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
+from memstack_models.training.bundled import PRETRAINED, RECIPES, checkpoints, recipes
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import RunFolderError
 from memstack_models.training.records import LogEntry, log_entry
 from memstack_models.transformer.transformer import Transformer
 
-RECIPES, PRETRAINED = Path(__file__).parent / "recipes", Path(__file__).parent / "pretrained"
 CONFIG, LOG = "config.toml", "log.jsonl"
 LEFTOVERS = {FILE, DIGEST, f"{CONFIG}.writing"}
 """What a run killed while it was made may have written."""
@@ -39,8 +39,8 @@ def recipe(name: str, overrides: Iterable[str]) -> RunConfig:
     bundled = RECIPES / f"{name}.toml"
     path = bundled if bundled.is_file() else Path(name)
     if not path.is_file():
-        names = sorted(path.stem for path in RECIPES.glob("*.toml"))
-        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {', '.join(names)}")
+        names = ", ".join(recipes())
+        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {names}")
     run = checked(configuration.load(RunConfig, path, overrides))
     # The run may be resumed or evaluated from another folder.
     return run.model_copy(update={"data": anchored(run.data)})
@@ -190,7 +190,7 @@ def _step_of(line: str) -> int:
 def _written_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """The configuration in the folder, not checked by its backend: its secrets are not there."""
     if not is_begun(folder):
-        shipped = ", ".join(sorted(path.name for path in PRETRAINED.iterdir()))
+        shipped = ", ".join(checkpoints())
         raise CheckpointError(f"there is no run in {folder}: {CONFIG} is missing; checkpoints that ship: {shipped}")
     return configuration.load(RunConfig, folder / CONFIG, overrides)
 

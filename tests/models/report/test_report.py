@@ -122,7 +122,7 @@ def test_the_page_needs_nothing_else(made: Made) -> None:
 
 
 def test_a_report_of_failures_alone_is_a_page(made: Made, tmp_path: Path) -> None:
-    nothing = dict.fromkeys(("settings", "scaling", "perplexity", "steps"), ())
+    nothing: dict[str, Any] = dict.fromkeys(("settings", "scaling", "perplexity", "steps"), ())
     page = write_page(made.results.model_copy(update=nothing), tmp_path).read_text()
     assert "Too little could be measured" in page
     assert "ghost" in page
