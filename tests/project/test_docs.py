@@ -1,5 +1,6 @@
 """The READMEs: their code runs, their commands exist, their links lead somewhere."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from memstack.plugins.hookspecs import PROJECT
 from memstack.plugins.registry import Registry, registry
-from memstack.testing import check_memory
+from memstack.testing import check_corpus, check_memory
 
 ROOT = Path(__file__).parents[2]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/README.md"))]
@@ -61,9 +62,28 @@ def test_the_tiered_memory_of_the_guide_keeps_the_contract() -> None:
 def test_every_hook_is_documented_and_used() -> None:
     guide = (ROOT / "backends" / "README.md").read_text(encoding="utf-8")
     hooks = [name for name in vars(sys.modules["memstack.plugins.hookspecs"]) if name.startswith(f"{PROJECT}_")]
-    assert sorted(hooks) == ["memstack_backends", "memstack_commands"]
+    assert sorted(hooks) == ["memstack_backends", "memstack_commands", "memstack_corpora"]
     assert all(f"`{hook}()`" in guide for hook in hooks)
     assert registry().commands()
+    assert registry().corpora()
+
+
+def test_the_corpus_of_the_guide_keeps_its_promises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The guide's class, record and test, put together as it says, in files that another process can import as well."""
+    corpus, plugin, test = python_blocks(ROOT / "models" / "README.md")
+    package = tmp_path / "memstack_counting"
+    package.mkdir()
+    (package / "corpus.py").write_text(corpus, encoding="utf-8")
+    (package / "__init__.py").write_text(plugin, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    guide = Registry().discover()
+    guide.register(importlib.import_module("memstack_counting"), "counting")
+    monkeypatch.setattr("memstack.plugins.registry.registry", lambda: guide)
+    monkeypatch.setattr("memstack.testing.corpus_contract.registry", lambda: guide)
+    scope: dict[str, Any] = {}
+    exec(compile(test, "models/README.md", "exec"), scope)
+    report = check_corpus(scope["TestCounting"].corpus)
+    assert not report.failed, str(report)
 
 
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -76,7 +96,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_options_in_the_text_exist(path: Path) -> None:
     """Each `memstack VERB --option` of the text is one that the command line knows."""
-    verbs = "|".join(("backends", "check", "new-backend", *(spec.name for spec in registry().commands())))
+    verbs = "|".join(("backends", "check", "corpora", "new-backend", *(spec.name for spec in registry().commands())))
     lines = re.findall(rf"memstack ({verbs})\b([^\n`]*)", path.read_text(encoding="utf-8"))
     for verb in sorted({verb for verb, _ in lines}):
         shown = subprocess.run(

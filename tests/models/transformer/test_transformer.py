@@ -1,5 +1,7 @@
 """The model: the paper's shapes, its two ways of combining, and who may see what."""
 
+from typing import Any
+
 import pytest
 import torch
 from memstack_models.training.stream import create_bank
