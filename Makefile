@@ -3,7 +3,7 @@ PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint imports bench clean
 
 demo: .venv/ready
 	$(BIN)/memstack demo --backend $(BACKEND)
@@ -18,6 +18,10 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# Who imports whom between folders; tests/project/test_imports.py holds it. It needs no environment.
+imports:
+	@$(PYTHON) tests/helpers/imports.py
 
 # constraints.txt pins what was tested; a newer pyproject.toml or constraints.txt installs again.
 .venv/ready: pyproject.toml constraints.txt

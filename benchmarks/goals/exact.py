@@ -5,13 +5,12 @@ nothing done to the scores. Every figure is a ratio of medians, the calls made i
 and in its own time (what else the machine does counts little) unless it says otherwise. A minute and a half.
 """
 
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -21,6 +20,8 @@ from rich.table import Table
 
 from memstack import MemoryShape
 from memstack.measure import KEY_SETS, KeyStream
+from memstack.plugins.config import Frozen
+from memstack.plugins.records import Record
 
 K = 32
 CHUNK = 4096
@@ -31,7 +32,25 @@ TORCH = 2.7
 REPEATS = 9
 
 Calls = Mapping[str, Callable[[], object]]
-Rows = list[dict[str, object]]
+
+
+class Row(Frozen):
+    """One figure beside its goal."""
+
+    what: str
+    goal: str
+    reached: float
+    met: bool
+
+
+class ExactGoals(Record):
+    """What ``exact.py`` writes."""
+
+    kind: Literal["exact-goals"] = "exact-goals"
+    rows: tuple[Row, ...]
+
+
+Rows = list[Row]
 
 
 def medians(calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
@@ -56,15 +75,20 @@ def filled(shape: MemoryShape, keys: KeyStream, **options: object) -> ExactMemor
     return memory
 
 
+def codes_of(memory: ExactMemory) -> torch.Tensor | None:
+    """The keys in 8 bits that the first pass on a CPU keeps, where it runs."""
+    return getattr(memory.first_pass, "codes", None)
+
+
 def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
     """The scores, block by block, thrown away."""
     for start in range(0, keys.shape[1], CHUNK):
         torch.bmm(queries, keys[:, start : start + CHUNK].mT)
 
 
-def row(what: str, reached: float, goal: float, *, least: bool = False) -> dict[str, object]:
+def row(what: str, reached: float, goal: float, *, least: bool = False) -> Row:
     met = reached >= goal if least else reached <= goal
-    return {"what": what, "goal": f"{'≥' if least else '≤'} {goal:g}", "reached": round(reached, 2), "met": met}
+    return Row(what=what, goal=f"{'≥' if least else '≤'} {goal:g}", reached=round(reached, 2), met=met)
 
 
 def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
@@ -72,23 +96,23 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
     shape = MemoryShape(rows=1, heads=1, key_dim=dim, value_dim=1, capacity=entries)
     keys = KEY_SETS[name](shape)
     memory = filled(shape, keys)
-    passed = memory.first_pass
-    flat = memory.stored_keys.flatten(0, 1)
+    codes = codes_of(memory)
+    flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
     for asked in (512, 64):
         queries = keys.queries(asked)
         calls = {"floor": lambda q=queries: product(q[0], flat), "torch": lambda q=queries: memory.nearest_slots(q, K)}
-        if passed is not None:
+        if codes is not None:
             calls["8 bits"] = lambda q=queries: memory.index_search(q, K)
         cost = medians(calls, REPEATS if entries < 1 << 18 else 5)
         where = f"{asked} queries, {entries:,} entries of width {dim}, {name}"
-        if passed is not None:
+        if codes is not None:
             goal = GOALS[entries] * (1 if asked == 512 else FEW)
             rows.append(row(f"8-bit pass / product: {where}", cost["8 bits"] / cost["floor"], goal))
         rows.append(row(f"torch / product: {where}", cost["torch"] / cost["floor"], TORCH))
-    if passed is not None and name == "drifting":
+    if codes is not None and name == "drifting":
         query = keys.queries(1)
-        codes = passed.codes.view(-1).view(torch.int64)
-        cost = medians({"read": codes.sum, "search": lambda: memory.index_search(query, K)}, 4 * REPEATS)
+        words = codes.view(-1).view(torch.int64)
+        cost = medians({"read": words.sum, "search": lambda: memory.index_search(query, K)}, 4 * REPEATS)
         what = f"8-bit pass / reading the codes once: 1 query, {entries:,} entries of width {dim}"
         rows.append(row(what, cost["search"] / cost["read"], 1.3))
 
@@ -118,7 +142,7 @@ def many_memories(rows: Rows) -> None:
     shape = MemoryShape(rows=16, heads=8, key_dim=64, value_dim=1, capacity=4096)
     keys = KEY_SETS["drifting"](shape)
     memory, queries = filled(shape, keys), keys.queries(64)
-    flat = memory.stored_keys.flatten(0, 1)
+    flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
     cost = medians(
         {
             "naive": lambda: torch.bmm(queries.flatten(0, 1), flat.mT).topk(K),
@@ -161,7 +185,8 @@ def bytes_per_entry(rows: Rows) -> None:
         shape = MemoryShape(rows=1, heads=1, key_dim=dim, value_dim=dim, capacity=1 << 14)
         memory = filled(shape, KEY_SETS["isotropic"](shape), dtype=dtype)
         entry = 2 * dim * getattr(torch, dtype).itemsize
-        codes = memory.first_pass.codes.nbytes / shape.capacity if memory.first_pass else 0
+        kept = codes_of(memory)
+        codes = kept.nbytes / shape.capacity if kept is not None else 0
         beside = _bytes_held(memory) / shape.capacity - entry - codes
         rows.append(
             row(f"% of an entry's bytes kept beside it: width {dim}, {dtype}", 100 * beside / (entry + codes), 2)
@@ -198,10 +223,10 @@ def main(
     table = Table("what", "goal", "reached", "")
     table.columns[0].overflow = "fold"
     for each in rows:
-        table.add_row(str(each["what"]), str(each["goal"]), str(each["reached"]), "" if each["met"] else "short")
+        table.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
     Console(width=120).print(table)
     if out is not None:
-        out.write_text(json.dumps(rows, indent=1) + "\n")
+        ExactGoals(rows=tuple(rows)).write(out)
 
 
 if __name__ == "__main__":

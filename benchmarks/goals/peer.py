@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -39,7 +39,9 @@ from rich.table import Table
 from memstack import MemoryShape
 from memstack.cli.console import table
 from memstack.measure import KEY_SETS, describe_hardware
+from memstack.plugins.config import Frozen
 from memstack.plugins.disk_cache import cache_folder
+from memstack.plugins.records import Record
 
 from .peer_worker import KEYS, QUERIES, Memstack, Peer
 
@@ -71,6 +73,43 @@ class Shape:
     """What the peer's is brought to."""
     processes: bool = False
     """The peer's knn_memory_multiprocessing, off by default: a process per core for its index."""
+
+
+class SideTimes(Frozen):
+    """The steps of one side."""
+
+    entries: int
+    """Of a memory, as the steps begin."""
+    parameters: int
+    version: str
+    ms: float
+    """The median."""
+    samples: tuple[float, ...]
+    recall: float
+
+
+class Compared(Frozen):
+    """Both sides at one size."""
+
+    entries: int
+    goal: float | None = None
+    reached: bool | None = None
+    """Whether the ratio reaches the goal, where there is one."""
+    ratio: float
+    """Our steps in one of the peer's."""
+    sides: dict[str, SideTimes]
+    peer: str
+    """How the peer's search is set."""
+
+
+class PeerGoals(Record):
+    """What ``peer.py`` writes."""
+
+    kind: Literal["peer-goals"] = "peer-goals"
+    peer: str
+    shape: Shape
+    machine: dict[str, str]
+    results: tuple[Compared, ...]
 
 
 class Worker:
@@ -137,9 +176,9 @@ def compare(shape: Shape, entries: int, turns: int, ours: str | Path, theirs: st
             open_workers.enter_context(Worker(python, side, request))
             for side, python in ((Memstack.name, ours), (Peer.name, theirs))
         ]
-        default = _in_turns(workers, turns) | {"peer": "as it comes"}
+        default: dict[str, Any] = _in_turns(workers, turns) | {"peer": "as it comes"}
         ef_search = workers[1].ask("tune")
-        tuned = _in_turns(workers, turns) | {"peer": f"efSearch {ef_search}"}
+        tuned: dict[str, Any] = _in_turns(workers, turns) | {"peer": f"efSearch {ef_search}"}
     return [{"entries": entries, **judged(entries, each["ratio"]), **each} for each in (default, tuned)]
 
 
@@ -174,8 +213,8 @@ def main(
     results = [result for size in sizes for result in size]
     console.print(shown(results))
     if out:
-        found = {"peer": PEER, "shape": asdict(shape), "machine": describe_hardware(), "results": results}
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        compared = tuple(map(Compared.model_validate, results))
+        PeerGoals(peer=PEER, shape=shape, machine=describe_hardware(), results=compared).write(out)
 
 
 def _write_keys(folder: Path, shape: Shape, entries: int) -> None:
@@ -189,7 +228,7 @@ def _write_keys(folder: Path, shape: Shape, entries: int) -> None:
 def _in_turns(workers: Sequence[Worker], turns: int) -> dict[str, Any]:
     """Steps of both sides one after the other: their medians, the ratio, and what recall they were made with."""
     samples = [[_rested(worker) for worker in workers] for _ in range(WARM_UP + turns)][WARM_UP:]
-    sides = {
+    sides: dict[str, Any] = {
         worker.side: worker.ready | {"ms": median(taken), "samples": list(taken), "recall": worker.ask("recall")}
         for worker, taken in zip(workers, zip(*samples, strict=True), strict=True)
     }

@@ -1,9 +1,7 @@
-"""The command line: ``memstack backends``, ``check`` and ``new-backend``, plus the commands of plugins."""
+"""The command line: ``memstack backends``, ``corpora``, ``check`` and ``new-backend``, plus the commands of plugins."""
 
-import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +68,14 @@ def backends() -> None:
 
 
 @app.command()
+def corpora() -> None:
+    """List the corpora that are registered, and how to install what they need."""
+    from memstack.cli.corpora import print_corpora
+
+    print_corpora(OUT, ERR)
+
+
+@app.command()
 def check(
     name: Annotated[str, typer.Argument(help="The backend to check.")],
     option: Annotated[list[str], typer.Option("-o", "--option", help="A backend option, key=value.")] = [],  # noqa: B006
@@ -84,26 +90,26 @@ def check(
     The exit code is 1 if a promise is broken; no measurement fails the check.
     """
     from memstack.cli import check as checking  # the kit is not needed to list or train
+    from memstack.cli.records import CheckRecord, Measurements, Promises
 
     if json_ is not None and json_.is_dir():
         raise ConfigError(f"--json {json_} is a folder; name a file")
-    given = config.apply({}, option)
-    resolved = registry().options(name, given).model_dump(mode="json")
+    given = registry().sealed(name, config.apply({}, option))
+    resolved = registry().options(name, given).model_dump()
     spec = registry().spec(name)
-    tested = config.apply(spec.test_options, option)
+    tested = registry().sealed(name, config.apply(spec.test_options, option))
     report = checking.check_promises(name, tested, ERR)
     checking.print_report(OUT, name, tested, report)
-    numbers: dict[str, Any] = {"backend": name, "libraries": spec.installed()}
-    numbers["promises"] = {"options": tested, **asdict(report)}
+    measurements = None
     if not quick:
         shape = MemoryShape(rows=2, heads=2, key_dim=dim, value_dim=dim, capacity=entries)
         measured, failures = checking.measure_key_sets(name, given, shape, ERR)
         checking.print_measurements(OUT, name, given, shape, measured, failures)
-        results = {"results": [asdict(one) for one in measured], "failures": failures}
-        numbers["measurements"] = {"options": resolved, "shape": asdict(shape), **results}
+        measurements = Measurements(options=resolved, shape=shape, results=tuple(measured), failures=failures)
     if json_ is not None:
-        json_.parent.mkdir(parents=True, exist_ok=True)
-        json_.write_text(json.dumps(numbers, indent=2, default=str) + "\n", encoding="utf-8")
+        promises = Promises(options=tested, results=report.results)
+        record = CheckRecord(backend=name, libraries=spec.installed(), promises=promises, measurements=measurements)
+        record.write(json_)
     if report.failed:
         raise typer.Exit(1)
 

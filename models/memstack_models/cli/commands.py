@@ -10,7 +10,7 @@ from rich.table import Table
 from memstack import ConfigError, MemstackError
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.registry import registry
-from memstack_models.cli.console import OUT, say, write_json
+from memstack_models.cli.console import OUT, say
 from memstack_models.cli.work import (
     compare_with_progress,
     create_trainer,
@@ -18,9 +18,11 @@ from memstack_models.cli.work import (
     notice,
     train_with_progress,
 )
+from memstack_models.data.documents import replaced
 from memstack_models.data.load import tokenized, tokenizer_for
 from memstack_models.data.tokenizer import load_tokenizer
-from memstack_models.evaluation.comparison import Compared, Comparison, comparison_table, memory_of
+from memstack_models.evaluation.comparison import Comparison, comparison_table, memory_name, memory_of
+from memstack_models.evaluation.records import Compared, CompareRecord, EvalRecord
 from memstack_models.training import run_folder
 from memstack_models.training.device import pick_device
 from memstack_models.training.perplexity import Evaluation
@@ -69,7 +71,8 @@ def eval_command(
     run = run_folder.read_config(folder, set_)
     device = pick_device(run.train.device)
     model, tokenizer = run_folder.load_model(folder, run, device)
-    source, limits = data or run.data.corpus, run.eval
+    limits = run.eval
+    source = replaced(run.data, data, limits.split) if data else run.data
     corpus = tokenized(source, limits.split, tokenizer, limits.tokens, limits.documents)
     notice(corpus, run)
     memory = f"{run.memory.backend}/{run.memory.capacity}"
@@ -80,8 +83,8 @@ def eval_command(
             results[name] = evaluate_with_progress(name.replace("none", "memory off"), model, stream, tokenizer)
     OUT.print(by_position_table(results))
     if json_ is not None:
-        numbers = {name: result.summary() for name, result in results.items()}
-        write_json(json_, {"checkpoint": str(folder), "memories": numbers})
+        read = {name: result.result() for name, result in results.items()}
+        EvalRecord(checkpoint=str(folder), memories=read).write(json_)
 
 
 def compare_command(
@@ -109,8 +112,7 @@ def compare_command(
 
     def keep(results: dict[str, Compared]) -> None:
         if json_ is not None:
-            numbers = {name: result.numbers() for name, result in results.items()}
-            write_json(json_, {"checkpoint": checkpoint, "memories": numbers, "failures": failures})
+            CompareRecord(checkpoint=checkpoint, memories=results, failures=failures).write(json_)
 
     results = compare_with_progress(comparison, {"none": None} | memories, failures, keep)
     anchors = {name: f"{own.backend}/{memory.capacity}" for name, memory in memories.items()}
@@ -149,7 +151,8 @@ def _compared(own: MemoryConfig, chosen: list[str]) -> dict[str, MemoryConfig]:
     memories = {own.backend: own}
     for text in chosen or [spec.name for spec in registry().specs() if spec.name != own.backend]:
         try:
-            memories[text] = memory_of(text, own.capacity, own.neighbours)
+            memory = memory_of(text, own.capacity, own.neighbours)
+            memories[memory_name(memory)] = memory
         except MemstackError as error:
             if chosen:
                 raise

@@ -10,8 +10,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from memstack import ConfigError, MemstackError
-from memstack.measure import Workload, described
-from memstack_models.cli.commands import NOTHING, OUT, Set, say, write_json
+from memstack.measure import Workload, label
+from memstack_models.cli.commands import NOTHING, OUT, Set, say
 from memstack_models.evaluation.recording import CHECKPOINT, recording
 from memstack_models.evaluation.tuning import expected_trials, tried_table, tune
 from memstack_models.training import run_folder
@@ -46,12 +46,12 @@ def report_command(
     plan = QUICK if quick else FULL
     with _telling(1 + expected(plan)) as tell:
         results = report.report(checkpoint, out, plan, target=recall, seed=seed, overrides=set_, tell=tell)
-    for one in results["conclusions"]:
+    for one in results.conclusions:
         say(one)
     say(f"wrote {out / PAGE}")
-    for failure in results["failures"]:
-        say(f"failed: {failure['setting']}, {failure['entries']:,} entries ({failure['part']}): {failure['reason']}")
-    if results["failures"]:
+    for failure in results.failures:
+        say(f"failed: {failure.setting}, {failure.entries:,} entries ({failure.part}): {failure.reason}")
+    if results.failures:
         raise typer.Exit(1)
 
 
@@ -84,11 +84,11 @@ def tune_command(
     OUT.print(tried_table(choice))
     for trial in choice.trials:
         if trial.note:
-            say(f"{described(trial.backend, trial.options)}: {trial.note}")
+            say(f"{label(trial.backend, trial.options)}: {trial.note}")
     say(f"\n{choice.reasons()}\n")
     say(choice.toml(run.memory.neighbours))
     if json_ is not None:
-        write_json(json_, {"checkpoint": checkpoint} | choice.numbers())
+        choice.record(checkpoint).write(json_)
     if any(trial.failed for trial in choice.trials):
         raise typer.Exit(1)
 

@@ -1,7 +1,6 @@
 """A bank's memories while they are used: how long their verbs take and, where search is approximate, its recall."""
 
 from statistics import fmean
-from typing import Any
 
 import torch
 
@@ -9,6 +8,7 @@ from memstack import MemoryBank
 from memstack.plugins.config import ProbeConfig
 from memstack.wrappers.recall_probe import Probed, RecallProbe
 from memstack.wrappers.timing import TimedMemory
+from memstack_models.training.records import Recall
 from memstack_models.transformer.attention import Attention
 from memstack_models.transformer.transformer import Transformer
 
@@ -41,15 +41,15 @@ class MemoryMonitor:
         return [probed for probe in self._probes.values() for probed in probe.take()]
 
 
-def probed_entry(probed: list[Probed]) -> dict[str, Any]:
-    """Means of what was measured, by name; nothing if nothing was."""
+def probed_entry(probed: list[Probed]) -> Recall:
+    """Means of what was measured; empty if nothing was."""
     if not probed:
-        return {}
-    return {
-        "recall": round(fmean(each.recall for each in probed), 4),
-        "attention-mass recall": round(fmean(each.attention_mass_recall for each in probed), 4),
-        "age": round(fmean(each.age for each in probed), 1),
-    }
+        return Recall()
+    return Recall(
+        recall=round(fmean(each.recall for each in probed), 4),
+        attention_mass_recall=round(fmean(each.attention_mass_recall for each in probed), 4),
+        age=round(fmean(each.age for each in probed), 1),
+    )
 
 
 def _probe(memory: TimedMemory, attention: Attention, config: ProbeConfig) -> RecallProbe:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from memstack import MemoryBank
+from memstack import CorpusError, MemoryBank
 from memstack.plugins.config import MemoryConfig
-from memstack_models.data.errors import CorpusError
 from memstack_models.data.reader import Reader
 from memstack_models.training.config import RunConfig
 from memstack_models.training.stream import Stream, create_bank

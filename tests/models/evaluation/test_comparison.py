@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memstack_models.evaluation.comparison import Compared, Comparison, comparison_table, memory_of
+from memstack_models.evaluation.comparison import Comparison, comparison_table, memory_of
+from memstack_models.evaluation.records import Compared
 from memstack_models.training import run_folder
 
 from memstack import BackendSpec, MemstackError, hookimpl
@@ -59,7 +60,7 @@ def test_the_shipped_checkpoint_is_as_good_with_every_backend(compare: Callable[
         found = memories[f"{name}/1536"]
         assert found["perplexity"] == pytest.approx(exact, rel=0.02)
         assert found.get("recall", 1.0) > 0.9
-        assert all(found["ms"][verb] > 0 for verb in ("search", "add", "worst add"))
+        assert all(found["ms"][verb] > 0 for verb in ("search", "add", "worst_add"))
         assert f"| {name}/1536 | {found['perplexity']:.3f} |" in out
 
 
@@ -108,4 +109,4 @@ def test_a_table_without_its_anchor_has_empty_cells(monkeypatch: pytest.MonkeyPa
     without = comparison.evaluate(None)
     lines = comparison_table({"none": without}, "exact", {}).splitlines()
     assert lines[0].count("|") == lines[2].count("|") == 9
-    assert lines[2].startswith(f"| none | {without.evaluation.perplexity():.3f} |")
+    assert lines[2].startswith(f"| none | {without.perplexity:.3f} |")

@@ -24,8 +24,8 @@ def test_its_recipe_is_the_one_in_the_repository() -> None:
 
 def test_its_log_says_when_the_gain_appeared() -> None:
     log = run_folder.read_log(SHIPPED)
-    assert [entry["step"] for entry in log if entry.get("gain appears")] == [500]
-    assert log[-1]["step"] == 5000
+    assert [entry.step for entry in log if entry.kind == "validation" and entry.gain_appears] == [500]
+    assert log[-1].step == 5000
 
 
 def test_its_memory_lowers_perplexity(
@@ -35,7 +35,7 @@ def test_its_memory_lowers_perplexity(
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
     run = run_folder.read_config(SHIPPED, ["eval.documents=2", "eval.tokens=6144", "memory.capacity=8192"])
     model, tokenizer = run_folder.load_model(SHIPPED, run, torch.device("cpu"))
-    documents = tokenized("python-stdlib", "test", tokenizer, run.eval.tokens, run.eval.documents).documents
+    documents = tokenized(run.data, "test", tokenizer, run.eval.tokens, run.eval.documents).documents
     off, on = (
         evaluate(model, evaluation_stream(run, documents, torch.device("cpu"), memory), tokenizer.token_bytes)
         for memory in (None, run.memory)

@@ -82,7 +82,7 @@ def test_an_empty_memory_is_local_attention_alone(combine: str) -> None:
 def test_the_released_codes_empty_memory_takes_the_gates_share() -> None:
     """With ``zeros`` a head whose memory is empty is scaled by 1 - g: one half, at first."""
     model = build(combine="gate", layers=1, memory_layers=[1], empty_memory="zeros")
-    attention, x = model.blocks[0].attention, torch.randn(ROWS, SEGMENT, 64)
+    attention, x = model.attention(1), torch.randn(ROWS, SEGMENT, 64)
     context = local_context(model.config, tokens(), None)
     local, _, _ = attention(x, None, context, None, 4)
     scaled, _, share = attention(x, None, context, memories(model)[1], 4)
