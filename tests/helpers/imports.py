@@ -20,7 +20,7 @@ ORDERS: Mapping[str, Layers] = {
         ("plugins",),
         ("store",),
         ("wrappers",),
-        ("attention.py", "bank.py"),
+        ("attention", "bank.py"),
         ("__init__.py",),
         ("measure",),
         ("testing",),
