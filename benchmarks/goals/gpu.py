@@ -224,8 +224,9 @@ def main(
         search_rates(sizes, figures, rate)
         bag_times(sizes, figures)
     step_times(sizes, figures)
-    versions = {"torch": str(torch.__version__), "triton": str(triton.__version__)}
-    console.write_record(out, GpuGoals(card=card, **versions, sizes=sizes, figures=tuple(figures.all)))
+    measured = tuple(figures.all)
+    written = GpuGoals(card=card, torch=torch.__version__, triton=triton.__version__, sizes=sizes, figures=measured)
+    console.write_record(out, written)
     if figures.failed:
         typer.echo(
             f"{figures.failed} checks failed: the kernels are wrong on this card, whatever their speed", err=True
