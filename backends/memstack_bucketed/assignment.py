@@ -1,4 +1,4 @@
-"""Which bucket a slot falls into."""
+"""The assignment of slots to buckets: in every tile of slots another order, so that what repeats is spread."""
 
 from typing import NamedTuple
 
@@ -28,16 +28,16 @@ class BucketAssignment(NamedTuple):
 
     @property
     def tile_bits(self) -> int:
-        """How many bits a tile's number takes."""
+        """Bits that a tile's number takes."""
         return (self.tiles - 1).bit_length()
 
-    def slot(self, tile: Int[Tensor, "*some"], bucket: Int[Tensor, "*some"]) -> Int[Tensor, "*some"]:
-        """Return which slot of a tile falls into a bucket."""
+    def slot(self, tile: Int[Tensor, "*outer"], bucket: Int[Tensor, "*outer"]) -> Int[Tensor, "*outer"]:
+        """Return the slot of a tile that falls into a bucket."""
         within = (self.starts[tile] + bucket * self.steps[tile]) & (self.buckets - 1)
         return tile * self.buckets + within
 
     def slots(self, tiles: range) -> Int[Tensor, " tiles*buckets"]:
-        """Return the slots of some tiles, in each tile from the first bucket's to the last's."""
+        """Return the slots of these tiles, in each tile from the first bucket's to the last's."""
         device = self.starts.device
         tile = torch.arange(tiles.start, tiles.stop, device=device)[:, None]
         return self.slot(tile, torch.arange(self.buckets, device=device)).flatten()

@@ -16,12 +16,12 @@ def expected_recall(entries: int, k: int, buckets: int, kept: int) -> float:
 
 
 def _lost(entries: int, k: int, size: int, kept: int) -> float:
-    """How many of the k best a bucket is expected to lose."""
+    """Return the expected number of the k best that a bucket of this size loses."""
     rest = entries - k
     most, least = min(k, size), max(kept + 1, size - rest)
-    whole = _log_choose(entries, size)
+    log_ways = _log_choose(entries, size)
     return sum(
-        (r - kept) * exp(_log_choose(k, r) + _log_choose(rest, size - r) - whole) for r in range(least, most + 1)
+        (r - kept) * exp(_log_choose(k, r) + _log_choose(rest, size - r) - log_ways) for r in range(least, most + 1)
     )
 
 

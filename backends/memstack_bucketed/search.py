@@ -7,8 +7,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from memstack import IndexedMemory, MemoryShape
-from memstack_bucketed.buckets import bucketed_slots
-from memstack_bucketed.plan import Plan, Search, cheapest_plan, rounded
+from memstack_bucketed.plan import BucketPlan, SearchSize, cheapest_plan, rounded
+from memstack_bucketed.two_stages import bucketed_slots
 
 BLOCK, CPU_BLOCK = 1 << 28, 1 << 18  # scores held at once; on a CPU 1 MB of them
 
@@ -33,13 +33,13 @@ class BucketedMemory(IndexedMemory):
         self.recall_target = options.recall_target
         self.block = options.block
 
-    def plan(self, queries: int, k: int) -> Plan | None:
-        """Return how so many queries a memory would now be searched for k neighbours; None is exactly."""
-        search = Search(int(self.lengths.max()), k, queries, self.shape.key_dim)
+    def plan(self, q: int, k: int) -> BucketPlan | None:
+        """Return the plan by which q queries of each memory would now be searched for k neighbours; None is exactly."""
+        search = SearchSize(int(self.lengths.max()), k, q, self.shape.key_dim)
         return cheapest_plan(rounded(search), self.recall_target)
 
     def index_add(
-        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+        self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
         pass  # the store's own keys are searched
 

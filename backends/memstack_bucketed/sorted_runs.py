@@ -5,8 +5,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from memstack.store import next_power_of_2
+
 LEAST = -1e38
-"""What stands for a score that there is not. Finite: an infinite one whose last bits are written over is no number."""
+"""The score of an entry that does not exist. Finite: an infinite one whose last bits are written over is no number."""
 
 
 def largest(scores: Float[Tensor, "*outer tiles buckets"], kept: int) -> list[Float[Tensor, "*outer buckets"]]:
@@ -17,7 +19,7 @@ def largest(scores: Float[Tensor, "*outer tiles buckets"], kept: int) -> list[Fl
     if kept == 1:
         return [scores.amax(-2)]
     tiles = scores.shape[-2]
-    rounded = max(kept, 1 << (tiles - 1).bit_length())
+    rounded = max(kept, next_power_of_2(tiles))
     runs = [pad(scores, (0, 0, 0, rounded - tiles), value=LEAST) if rounded > tiles else scores]
     while (tiles := runs[0].shape[-2]) > 1:
         halves = [run.split(tiles // 2, -2) for run in runs]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from memstack import IndexedMemory, MemoryShape, Quantised
+from memstack.store import next_power_of_2
 from memstack_jax.buckets import TILE
 from memstack_jax.programs import Keys, Plan, top_slots, written
 
@@ -59,7 +60,7 @@ class JaxMemory(IndexedMemory):
         q = queries.shape[2]
         slots = top_slots(
             self._keys(),
-            self._to_jax(pad(queries, (0, 0, 0, _rounded(q) - q))),
+            self._to_jax(pad(queries, (0, 0, 0, next_power_of_2(q) - q))),
             self.lengths.int().numpy(),
             self._plan(k),
         ).block_until_ready()  # torch writes to the shared store as soon as this returns
@@ -75,10 +76,10 @@ class JaxMemory(IndexedMemory):
 
     def _plan(self, k: int) -> Plan:
         platform, buckets = self._jax_device.platform, self.options.reduction == "buckets"
-        used = min(self.shape.capacity, max(TILE, _rounded(int(self.lengths.max()))))
+        used = min(self.shape.capacity, max(TILE, next_power_of_2(int(self.lengths.max()))))
         return Plan(
             used=used,
-            k=min(used, _rounded(k)),
+            k=min(used, next_power_of_2(k)),
             buckets=buckets,
             recall_target=self.options.recall_target,
             shuffled=buckets or platform == "tpu",
@@ -98,7 +99,7 @@ class JaxMemory(IndexedMemory):
         return self._copy
 
     def _write_copy(self, copy: Keys, rows: Tensor, slots: Tensor, keys: tuple[Tensor, ...]) -> Keys:
-        gap = _rounded(slots.shape[1]) - slots.shape[1]
+        gap = next_power_of_2(slots.shape[1]) - slots.shape[1]
         slots = pad(slots, (0, gap), value=self.shape.capacity)
         sent = tuple(self._to_jax(pad(part, (0, 0, 0, gap))) for part in keys)
         # The caller may change its keys as soon as this returns.
@@ -121,8 +122,3 @@ def _device_beside(store: torch.device) -> Any:
 
 def _parts(keys: Tensor | Quantised) -> tuple[Tensor, ...]:
     return (keys.codes, keys.scale) if isinstance(keys, Quantised) else (keys,)
-
-
-def _rounded(size: int) -> int:
-    """The next power of two."""
-    return 1 << (size - 1).bit_length()

@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from memstack.store.sizes import next_power_of_2
+
 NUMBERS_AT_ONCE = 4096
 """Numbers of the vectors that a program holds in registers: 32 for each of its 128 threads."""
 
@@ -42,15 +44,10 @@ def weighted_sum(weights: Tensor, vectors: Tensor, index: Tensor) -> Tensor:
     return mixed
 
 
-def power_of_2(n: int) -> int:
-    """The smallest that is no less than n, which is at least 1: what sizes of blocks have to be."""
-    return 1 << (n - 1).bit_length()
-
-
 def _block(k: int, dim: int) -> dict[str, Any]:
     """How many vectors are read at once, and as how many numbers each."""
-    width = power_of_2(dim)
-    return {"SOME": max(1, min(power_of_2(max(k, 1)), NUMBERS_AT_ONCE // width)), "WIDTH": width}
+    width = next_power_of_2(dim)
+    return {"SOME": max(1, min(next_power_of_2(max(k, 1)), NUMBERS_AT_ONCE // width)), "WIDTH": width}
 
 
 @triton.jit

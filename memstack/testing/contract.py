@@ -4,14 +4,25 @@ import importlib.util
 from unittest import SkipTest
 
 from memstack.testing.answers import AnswerContract
+from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
 from memstack.testing.recall import RecallContract
+from memstack.testing.rows import RowContract
 from memstack.testing.state import StateContract
 from memstack.testing.storage import StorageContract
 
 
-class MemoryContract(RecallContract, StateContract, InputContract, GradientContract, AnswerContract, StorageContract):
+class MemoryContract(
+    FactContract,
+    RecallContract,
+    StateContract,
+    RowContract,
+    InputContract,
+    GradientContract,
+    AnswerContract,
+    StorageContract,
+):
     """The promises that every backend keeps. In a plugin's tests::
 
         from memstack.testing import MemoryContract
@@ -23,7 +34,7 @@ class MemoryContract(RecallContract, StateContract, InputContract, GradientContr
     """
 
     def test_any_sequence_of_steps(self) -> None:
-        """Any sequence of add, search, reset, save and load gives what plain lists give (hypothesis)."""
+        """Any sequence of add, select, search, reset, save and load gives what plain lists give (hypothesis)."""
         if importlib.util.find_spec("hypothesis") is None:
             raise SkipTest("pip install 'memstack[testing]'")
         from memstack.testing.stateful import run_machine  # only this promise needs hypothesis

@@ -1,5 +1,6 @@
 """Promises about gradients and lifetime: what ``dot`` and ``mix`` give, where gradient flows, when answers go stale."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,7 @@ from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 CHANGES: dict[str, Callable[[Trial], None]] = {
     "add": lambda trial: trial.add(2),
     "reset": lambda trial: trial.reset(True, False, False),
+    "select": lambda trial: trial.select(0, 0, 2),
     "load_state_dict": lambda trial: trial.memory.load_state_dict(trial.memory.state_dict()),
 }
 
@@ -25,70 +27,65 @@ class GradientContract(Harness):
         trial = self.trial()
         trial.add(3)
         queries = trial.data.queries(4)
-        found = trial.ask(queries, k=5)
-        expected = found.scores.masked_fill(~found.mask, MISSING_SCORE)
-        ensure_close("dot", found.dot(queries), expected)
-        ensure(found.dot(queries).dtype == torch.float32, f"dot should be float32, got {found.dot(queries).dtype}")
+        for found in trial.answers(queries, k=5):
+            expected = found.scores.masked_fill(~found.mask, MISSING_SCORE)
+            for again in (found.dot(queries), found.dot(queries.clone())):
+                ensure_close("dot", again, expected)
+                ensure(again.dtype == torch.float32, f"dot should be float32, got {again.dtype}")
 
     def test_mix_sums_the_values(self) -> None:
         """mix(weights) is the weighted sum of the found values."""
         trial = self.trial()
         trial.add(3)
-        found = trial.check(k=5)
-        weights = trial.data.numbers(*found.scores.shape)
-        expected = torch.einsum("rhqk,rhqkd->rhqd", weights, found.values.float())
-        ensure_close("mix", found.mix(weights), expected)
-        ensure(found.mix(weights).dtype == torch.float32, f"mix should be float32, got {found.mix(weights).dtype}")
+        for found in trial.answers(trial.data.queries(3), k=5):
+            weights = trial.data.numbers(*found.scores.shape)
+            expected = torch.einsum("rhqk,rhqkd->rhqd", weights, found.values.float())
+            ensure_close("mix", found.mix(weights), expected)
+            ensure(found.mix(weights).dtype == torch.float32, f"mix should be float32, got {found.mix(weights).dtype}")
 
     def test_gradient_of_dot(self) -> None:
         """The gradient of dot with respect to the queries is right to float64's precision, and so is its gradient."""
-        queries, found = self._small_answer()
-        queries = queries.double().requires_grad_()
-        ensure_gradients("dot", found.dot, queries)
+        queries, answers = self._small_answers()
+        for found in answers:
+            ensure_gradients("dot", found.dot, queries.double().requires_grad_())
 
     def test_gradient_of_mix(self) -> None:
         """The gradient of mix with respect to the weights is right to float64's precision, and so is its gradient."""
-        _, found = self._small_answer()
-        weights = torch.randn(found.scores.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        ensure_gradients("mix", found.mix, weights.requires_grad_())
+        for found in self._small_answers()[1]:
+            weights = torch.randn(found.scores.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+            ensure_gradients("mix", found.mix, weights.requires_grad_())
 
     def test_gradient_in_float32(self) -> None:
         """In float32 the gradients of dot and mix are those of a plain sum over the found keys and values."""
-        queries, found = self._small_answer()
-        queries = queries.requires_grad_()
-        upstream = torch.randn(found.scores.shape, generator=torch.Generator().manual_seed(0))
-        (grad,) = torch.autograd.grad((found.dot(queries) * upstream).sum(), queries)
-        # A missing column's score is a constant.
-        expected = torch.einsum("rhqk,rhqkd->rhqd", upstream * found.mask, found.keys.float())
-        ensure_close("the gradient of dot", grad, expected)
-        weights = torch.rand(found.scores.shape).requires_grad_()
-        mixed = found.mix(weights)
-        upstream = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(1))
-        (grad,) = torch.autograd.grad((mixed * upstream).sum(), weights)
-        ensure_close("the gradient of mix", grad, torch.einsum("rhqd,rhqkd->rhqk", upstream, found.values.float()))
+        queries, answers = self._small_answers()
+        for found in answers:
+            # The very tensor that was asked, and another one: the first may be answered from the scores.
+            for asked in (queries, queries.detach().clone().requires_grad_()):
+                _ensure_gradient_of_dot(found, asked)
+            _ensure_gradient_of_mix(found)
 
     def test_nothing_flows_into_what_is_stored(self) -> None:
         """No gradient flows to keys and values that were added, nor through scores, keys or values of an answer."""
         trial = self.trial()
         keys, values = trial.data.keys(CHUNK).requires_grad_(), trial.data.values(CHUNK).requires_grad_()
         trial.memory.add(keys * 2, values * 2)
-        queries = trial.data.queries(3).requires_grad_()
-        found = trial.memory.search(queries, 4)
-        for name in ("scores", "keys", "values"):
-            ensure(not getattr(found, name).requires_grad, f"{name} should not require grad")
-        loss = found.mix(found.dot(queries).softmax(-1)).square().sum()
-        loss.backward()
-        ensure(keys.grad is None and values.grad is None, "gradient reached the keys or values that were added")
-        ensure(queries.grad is not None and bool(queries.grad.any()), "no gradient reached the queries")
+        for ask in trial.doors:
+            queries = trial.data.queries(3).requires_grad_()
+            found = ask(queries, 4)
+            for name in ("scores", "keys", "values"):
+                ensure(not getattr(found, name).requires_grad, f"{name} should not require grad")
+            found.mix(found.dot(queries).softmax(-1)).square().sum().backward()
+            ensure(keys.grad is None and values.grad is None, "gradient reached the keys or values that were added")
+            ensure(queries.grad is not None and bool(queries.grad.any()), "no gradient reached the queries")
         ensure(not any(part.requires_grad for part in trial.memory.state_dict().values()), "the state requires grad")
 
     def test_an_underfilled_memory_gives_finite_gradients(self) -> None:
         """softmax(scale * dot) gives missing columns no weight and finite gradients, to a learned scale as well."""
-        for n in (0, 2):
+        for n, door in itertools.product((0, 2), range(2)):
             trial = self.trial()
             trial.add(n)
             queries, scale = trial.data.queries(3).requires_grad_(), torch.ones(1, requires_grad=True)
-            found = trial.ask(queries, k=5)
+            found = trial.answers(queries, k=5)[door]
             weights = (scale * found.dot(queries)).softmax(-1)
             found.mix(weights).square().sum().backward()
             for name, tensor in (("queries", queries), ("scale", scale)):
@@ -99,11 +96,11 @@ class GradientContract(Harness):
 
     def test_a_result_goes_stale(self) -> None:
         """Reading keys, values, dot or mix after the memory has changed raises StaleResultError."""
-        for name, change in CHANGES.items():
+        for (name, change), door in itertools.product(CHANGES.items(), range(2)):
             trial = self.trial()
             trial.add(CHUNK)
             queries = trial.data.queries(2)
-            found = trial.ask(queries, k=3)
+            found = trial.answers(queries, k=3)[door]
             change(trial)
             ensure_raises(StaleResultError, f"dot after {name}", lambda: found.dot(queries))  # noqa: B023
             ensure_raises(StaleResultError, f"mix after {name}", lambda: found.mix(found.scores))  # noqa: B023
@@ -112,11 +109,11 @@ class GradientContract(Harness):
 
     def test_backward_through_a_stale_result(self) -> None:
         """A backward pass through dot or mix after the memory has changed raises StaleResultError."""
-        for name, change in CHANGES.items():
+        for (name, change), door in itertools.product(CHANGES.items(), range(2)):
             trial = self.trial()
             trial.add(CHUNK)
             queries = trial.data.queries(2).requires_grad_()
-            found = trial.ask(queries, k=3)
+            found = trial.answers(queries, k=3)[door]
             scores = found.dot(queries).sum()
             mixed = found.mix(found.scores.clone().requires_grad_()).sum()
             change(trial)
@@ -127,22 +124,39 @@ class GradientContract(Harness):
         """Scores and positions are the caller's own: a later add or reset does not change them."""
         trial = self.trial()
         trial.add(CHUNK)
-        found = trial.check()
-        scores, positions = found.scores.clone(), found.positions.clone()
+        answers = trial.answers(trial.data.queries(3), k=5)
+        kept = [(found.scores.clone(), found.positions.clone()) for found in answers]
         trial.add(SHAPE.capacity)
         trial.memory.reset()
-        ensure(bool((found.scores == scores).all()), "scores changed after the search")
-        ensure(bool((found.positions == positions).all()), "positions changed after the search")
+        for found, (scores, positions) in zip(answers, kept, strict=True):
+            ensure(bool((found.scores == scores).all()), "scores changed after the search")
+            ensure(bool((found.positions == positions).all()), "positions changed after the search")
 
-    def _small_answer(self) -> tuple[Tensor, SearchResult]:
-        """An answer small enough to differentiate numerically: a full row, an underfilled one and an empty one."""
+    def _small_answers(self) -> tuple[Tensor, list[SearchResult]]:
+        """Queries and their answers, small enough to differentiate: a full row, an underfilled one and an empty one."""
         trial = self.trial()
         trial.add(CHUNK)
         trial.reset(False, True, True)
         trial.add(2)
         trial.reset(False, False, True)
-        queries = trial.data.queries(1)
-        return queries, trial.ask(queries, k=3)
+        queries = trial.data.queries(1).requires_grad_()
+        return queries, trial.answers(queries, k=3)
+
+
+def _ensure_gradient_of_dot(found: SearchResult, queries: Tensor) -> None:
+    upstream = torch.randn(found.scores.shape, generator=torch.Generator().manual_seed(0))
+    (grad,) = torch.autograd.grad((found.dot(queries) * upstream).sum(), queries)
+    # A missing column's score is a constant.
+    expected = torch.einsum("rhqk,rhqkd->rhqd", upstream * found.mask, found.keys.float())
+    ensure_close("the gradient of dot", grad, expected)
+
+
+def _ensure_gradient_of_mix(found: SearchResult) -> None:
+    weights = torch.rand(found.scores.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    mixed = found.mix(weights)
+    upstream = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(1))
+    (grad,) = torch.autograd.grad((mixed * upstream).sum(), weights)
+    ensure_close("the gradient of mix", grad, torch.einsum("rhqd,rhqkd->rhqk", upstream, found.values.float()))
 
 
 def ensure_gradients(name: str, function: Callable[[Tensor], Tensor], at: Tensor) -> None:

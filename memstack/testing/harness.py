@@ -1,19 +1,24 @@
 """The memory under test: how the kit makes one, and a trial that drives it side by side with the oracle."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from memstack.contract.errors import OptionsError
+from memstack.contract.errors import OptionsError, ShapeError
 from memstack.contract.memory import Memory
+from memstack.contract.ops import search
 from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
+from memstack.contract.validation import Padded
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import BackendOptions, BackendSpec
-from memstack.testing.assertions import ensure, ensure_true_answer
+from memstack.testing.assertions import ensure, ensure_identical, ensure_raises, ensure_same_answer, ensure_true_answer
 from memstack.testing.oracle import Oracle
+
+Door = Callable[[Tensor, int], SearchResult]
 
 # A capacity at which trained indexes train and graphs have edges, and which the kit's usual chunk does not divide.
 SHAPE = MemoryShape(rows=3, heads=2, key_dim=8, value_dim=6, capacity=64)
@@ -58,15 +63,52 @@ class Trial:
         """Add n random pairs."""
         self.give(self.data.keys(n), self.data.values(n))
 
-    def give(self, keys: Tensor, values: Tensor) -> None:
-        """Add these pairs."""
-        self.memory.add(keys, values)
-        self.oracle.add(keys, values)
+    def give(
+        self, keys: Tensor, values: Tensor, lengths: Sequence[int] | None = None, padded: Padded = "right"
+    ) -> None:
+        """Add these pairs, of each row all or so many."""
+        if lengths is None:
+            self.memory.add(keys, values)
+        else:
+            self.memory.add(keys, values, torch.tensor(lengths), padded=padded)
+        self.oracle.add(keys, values, lengths, padded)
 
     def reset(self, *rows: bool) -> None:
         """Forget the rows that are True."""
         self.memory.reset(torch.tensor(rows))
         self.oracle.reset(rows)
+
+    def select(self, *rows: int) -> None:
+        """Let each row hold what another one held."""
+        self.memory.select(torch.tensor(rows))
+        self.oracle.select(rows)
+
+    def search(self, queries: Tensor, k: int) -> SearchResult:
+        """Ask through both doors, the memory's own and the operator that models call; they have to answer alike."""
+        direct, found = (ask(queries, k) for ask in self.doors)
+        ensure_same_answer("memstack.search beside memory.search", found, direct)
+        ensure_identical("memstack.search beside memory.search: keys", found.keys, direct.keys)
+        ensure_identical("memstack.search beside memory.search: values", found.values, direct.values)
+        return found
+
+    def check_exactly(self, queries: Tensor, k: int) -> None:
+        """Ask for an exact search and compare the answer with the oracle."""
+        ensure_true_answer(self.memory.search_exactly(queries, k), queries, k, self.oracle, exact=True)
+
+    def ensure_refuses(self, what: str, queries: Tensor, k: int) -> None:
+        """Raise AssertionError unless both doors, and exact search, refuse the question with ShapeError."""
+        for ask in (*self.doors, self.memory.search_exactly):
+            ensure_raises(ShapeError, what, lambda: ask(queries, k))  # noqa: B023
+
+    def answers(self, queries: Tensor, k: int) -> list[SearchResult]:
+        """Return the answers of both doors, compared with each other and with the oracle."""
+        self.ask(queries, k)
+        return [ask(queries, k) for ask in self.doors]
+
+    @property
+    def doors(self) -> tuple[Door, Door]:
+        """The two ways to ask: ``memory.search``, and ``memstack.search`` of the memory."""
+        return self.memory.search, partial(search, self.memory)
 
     def check(self, k: int = 5, q: int = 3, group: int = 1) -> SearchResult:
         """Ask random queries and compare lengths and answer with the oracle."""
@@ -74,15 +116,17 @@ class Trial:
 
     def ask(self, queries: Tensor, k: int) -> SearchResult:
         """Ask these queries and compare lengths and answer with the oracle."""
-        self.check_lengths()
-        found = self.memory.search(queries, k)
+        self.check_counts()
+        found = self.search(queries, k)
         ensure_true_answer(found, queries, k, self.oracle, self.exact)
         return found
 
-    def check_lengths(self) -> None:
-        """Compare the lengths with the oracle's."""
+    def check_counts(self) -> None:
+        """Compare the counters with the oracle's."""
         lengths = self.memory.lengths.tolist()
         ensure(lengths == self.oracle.lengths, f"lengths should be {self.oracle.lengths}, got {lengths}")
+        written = self.memory.written.tolist()
+        ensure(written == self.oracle.written, f"written should be {self.oracle.written}, got {written}")
 
 
 class Harness:
@@ -93,7 +137,7 @@ class Harness:
     options: ClassVar[Mapping[str, Any] | None] = None
     """The backend's options; by default its spec's ``test_options``."""
     exact: bool | None = None
-    """Whether it must find the true nearest neighbours; by default what its spec says, False for a callable."""
+    """Whether it must find the true nearest neighbours; by default what its spec says, or the memory of a callable."""
     recall_floor: float | None = None
     """The recall it must reach on clustered keys; by default what its spec says."""
 
@@ -116,7 +160,9 @@ class Harness:
 
     @property
     def is_exact(self) -> bool:
-        return self.spec.exact if self.exact is None else self.exact
+        if self.exact is not None:
+            return self.exact
+        return self.spec.exact if isinstance(self.backend, str) else self.make().exact
 
     @property
     def floor(self) -> float:

@@ -167,9 +167,9 @@ class InputContract(Harness):
         trial = self.trial()
         for _ in range(2):
             for what, size in WRONG_QUERIES.items():
-                ensure_raises(ShapeError, what, lambda: trial.memory.search(torch.ones(size), 3))  # noqa: B023
+                trial.ensure_refuses(what, torch.ones(size), 3)
             ints = torch.ones(ROWS, HEADS, 2, KEY_DIM, dtype=torch.int64)
-            ensure_raises(ShapeError, "queries of ints", lambda: trial.memory.search(ints, 3))  # noqa: B023
+            trial.ensure_refuses("queries of ints", ints, 3)
             trial.add(5)
 
     def test_wrong_k(self) -> None:
@@ -178,7 +178,7 @@ class InputContract(Harness):
         trial.add(5)
         queries = trial.data.queries(2)
         for k in (0, -1):
-            ensure_raises(ShapeError, f"k={k}", lambda: trial.memory.search(queries, k))  # noqa: B023
+            trial.ensure_refuses(f"k={k}", queries, k)
 
     def test_wrong_resets(self) -> None:
         """A reset mask of wrong shape or dtype raises ShapeError and forgets nothing."""
@@ -186,7 +186,7 @@ class InputContract(Harness):
         trial.add(5)
         for what, rows in WRONG_RESETS.items():
             ensure_raises(ShapeError, what, lambda: trial.memory.reset(rows))  # noqa: B023
-            trial.check_lengths()
+            trial.check_counts()
         trial.check()
 
     def test_wrong_questions_to_a_result(self) -> None:

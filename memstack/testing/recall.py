@@ -62,7 +62,7 @@ class RecallContract(Harness):
         """Every answer is true, and enough of the best are in it; an entry as good as the k-th best counts as one."""
         if queries is None:
             queries = clustered_keys(trial.data.random, QUERIES)
-        found = trial.memory.search(queries, NEIGHBOURS)
+        found = trial.search(queries, NEIGHBOURS)
         keys = trial.memory.state_dict()["keys"].float()
         scores = torch.einsum("rhqd,rhnd->rhqn", queries, keys)
         lengths = trial.memory.lengths.cpu()

@@ -65,7 +65,7 @@ def check_memory(
     """Test every promise of the contract on a backend, or on whatever a callable makes of a shape.
 
     ``options`` replace the spec's ``test_options``; a callable has no options. ``exact`` and ``recall_floor`` replace
-    what the spec says; a callable is taken for approximate, with a recall floor of 1. ``only`` names the promises to
+    what the spec says; a callable is as exact as its memory says, its recall floor 1. ``only`` names the promises to
     test. An unknown or unavailable backend and unfit options raise their own errors.
     """
     chosen = {"backend": backend if isinstance(backend, str) else staticmethod(backend)}

@@ -38,6 +38,15 @@ class StateContract(Harness):
             trial.check()
             trial.add(CHUNK)
 
+    def test_a_state_without_a_format_loads(self) -> None:
+        """A state from before formats had numbers loads as one of the first."""
+        saved = self._uneven_trial()
+        trial = self.trial()
+        trial.memory.load_state_dict(
+            {name: part for name, part in saved.memory.state_dict().items() if name != "format"}
+        )
+        ensure_same_state("the state after loading", trial.memory.state_dict(), saved.oracle.state_dict())
+
     def test_a_state_saved_here_loads(self) -> None:
         """A memory that loads its own backend's state holds the same data, positions included."""
         saved = self._uneven_trial()
@@ -84,7 +93,7 @@ class StateContract(Harness):
         other = self.make()
         other.load_state_dict(trial.memory.state_dict())
         queries = trial.data.queries(4)
-        before, after = trial.memory.search(queries, 5), other.search(queries, 5)
+        before, after = trial.search(queries, 5), other.search(queries, 5)
         if self.is_exact:
             ensure_same_answer("after loading", after, before)
         ensure(torch.equal(after.mask.any(-1), before.mask.any(-1)), "after loading, a row finds nothing any more")
@@ -139,5 +148,6 @@ MISFITS: dict[str, Callable[[State], State]] = {
     "a state with an entry's keys missing": _shortened("keys"),
     "a state with an entry's values missing": _shortened("values"),
     "a state with the counter of one row": lambda state: state | {"written": state["written"][:1]},
+    "a state of a format to come": lambda state: state | {"format": state["format"] + 1},
     "a state with a negative counter": lambda state: state | {"written": state["written"] - 1000},
 }

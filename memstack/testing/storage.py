@@ -79,10 +79,10 @@ class StorageContract(Harness):
         trial = self.trial()
         for n in (0, 1, CAPACITY - 2, 5, 2 * CAPACITY):
             trial.add(n)
-            trial.check_lengths()
+            trial.check_counts()
         ensure(not trial.memory.lengths.is_floating_point(), f"lengths should be int, got {trial.memory.lengths.dtype}")
         trial.reset(False, True, False)
-        trial.check_lengths()
+        trial.check_counts()
 
     def test_adding_nothing_changes_nothing(self) -> None:
         """An add of n=0 entries is allowed, to an empty memory as well, and changes nothing."""
@@ -124,9 +124,9 @@ class StorageContract(Harness):
         trial = self.trial()
         trial.add(CAPACITY + 5)
         queries = trial.data.queries(4)
-        before, data = trial.memory.search(queries, 6), trial.memory.state_dict()
+        before, data = trial.search(queries, 6), trial.memory.state_dict()
         trial.reset(True, False, False)
-        after, left = trial.memory.search(queries, 6), trial.memory.state_dict()
+        after, left = trial.search(queries, 6), trial.memory.state_dict()
         for rows in (slice(1, 2), slice(2, 3)):
             ensure_same_answer("a row that was not reset", after, before, rows)
             for name in ("keys", "values", "written"):

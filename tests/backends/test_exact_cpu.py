@@ -1,6 +1,7 @@
 """Exact search by an 8-bit first pass: it finds what float64 finds, whatever the keys are."""
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from helpers.first_pass import needs_kernel
 from helpers.hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
+from memstack_exact import choice
 from memstack_exact.cpu import first_pass, library
 from memstack_exact.search import ExactMemory
 from torch import Tensor
@@ -41,7 +43,7 @@ KEYS = (unit, repeating, nearly_equal, of_all_lengths, one_coordinate, zeros, de
 def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int) -> None:
     keys = make(max(n, 4))[:, :n]
     queries = torch.cat([random(MEMORIES, 20, DIM), keys[:, :1], keys[:, :1] * 3, torch.zeros(MEMORIES, 1, DIM)], 1)
-    passed = first_pass.FirstPass(MemoryShape(rows=1, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=n))
+    passed = first_pass.CpuFirstPass(MemoryShape(rows=1, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=n))
     passed.write(torch.tensor([0]), torch.arange(n)[None], keys[None])
     slots = passed.search(keys[None], torch.tensor([n]), queries[None], k)[0]
     assert ((slots >= 0).sum(-1) >= min(k, n)).all()
@@ -57,7 +59,7 @@ def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: 
 
 def assert_none_better(scores: Tensor, rounding: Tensor, found: set[int], best: set[int]) -> None:
     """Nothing but the rounding of float32 sums, of these very keys, may have decided between two."""
-    missed, instead = (torch.tensor(sorted(some), dtype=torch.int64) for some in (best - found, found - best))
+    missed, instead = (torch.tensor(sorted(slots), dtype=torch.int64) for slots in (best - found, found - best))
     assert (scores[missed][:, None] - scores[instead] <= rounding[missed][:, None] + rounding[instead]).all()
 
 
@@ -69,7 +71,7 @@ def test_rounded_scores_that_overflow_hide_no_true_one(make: Callable[[Tensor], 
     keys[..., 0] = make(torch.rand(1024, generator=torch.Generator().manual_seed(seed)))
     keys[:, :, seed::32, 0] = 2.7007e36 * (1 + 0.002 * keys[:, :, seed::32, 0].sign())
     queries = torch.eye(DIM)[None, None, :1]
-    passed = first_pass.FirstPass(MemoryShape(rows=1, heads=1, key_dim=DIM, value_dim=1, capacity=1024))
+    passed = first_pass.CpuFirstPass(MemoryShape(rows=1, heads=1, key_dim=DIM, value_dim=1, capacity=1024))
     passed.write(torch.tensor([0]), torch.arange(1024)[None], keys[0, :, None].transpose(0, 1))
     slots = passed.search(keys, torch.tensor([1024]), queries, 4)
     assert slots is not None
@@ -86,9 +88,9 @@ def test_a_memory_with_it_can_be_copied() -> None:
 
 
 @needs_kernel
-@pytest.mark.parametrize("asked", [1, 3, 64, 200])
+@pytest.mark.parametrize("q", [1, 3, 64, 200])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_memory_finds_the_same_with_it_and_without(asked: int, dtype: str) -> None:
+def test_a_memory_finds_the_same_with_it_and_without(q: int, dtype: str) -> None:
     """In a ring that has gone round, in rows of different lengths."""
     shape = MemoryShape(rows=3, heads=2, key_dim=20, value_dim=4, capacity=700)
     plain, fast = (create_memory("exact", shape, dtype=dtype, first_pass=name) for name in ("none", "int8"))
@@ -97,23 +99,22 @@ def test_a_memory_finds_the_same_with_it_and_without(asked: int, dtype: str) -> 
             memory.add(random(3, 2, n, 20) * math.sqrt(n), random(3, 2, n, 4))
             if row is not None:
                 memory.reset(torch.arange(3) == row)
-    queries = random(3, 4, asked, 20)
+    queries = random(3, 4, q, 20)
     found, true = fast.search(queries, 16), plain.search(queries, 16)
     torch.testing.assert_close(found.scores, true.scores)
     assert (found.positions == true.positions).float().mean() > 0.99  # the rest tie in half precision
 
 
 @pytest.mark.parametrize("first_pass", ["none", pytest.param("int8", marks=needs_kernel)])
-@pytest.mark.parametrize("asked", [1, 40])
-def test_slots_are_proposed_in_order_and_none_twice(first_pass: str, asked: int) -> None:
+@pytest.mark.parametrize("q", [1, 40])
+def test_slots_are_proposed_in_order_and_none_twice(first_pass: str, q: int) -> None:
     """Which the store relies on, as ``in_order`` says; in rows that hold fewer than are asked for as well."""
     shape = MemoryShape(rows=2, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=900)
-    memory = create_memory("exact", shape, first_pass=first_pass, block=2000)
-    assert isinstance(memory, ExactMemory)
+    memory = made(shape, first_pass=first_pass, block=2000)
     for n, row in ((950, 0), (20, 2)):
         memory.add(random(2, MEMORIES, n, DIM), random(2, MEMORIES, n, 1))
         memory.reset(torch.arange(2) == row)
-    for slots in memory.index_search(random(2, MEMORIES, asked, DIM), 32).flatten(0, 2):
+    for slots in memory.index_search(random(2, MEMORIES, q, DIM), 32).flatten(0, 2):
         live = slots[slots >= 0]
         assert bool((live[1:] > live[:-1]).all())
 
@@ -182,6 +183,21 @@ def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.Fixt
 
 
 SMALL = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
+Logged = Callable[[], list[tuple[int, str]]]
+"""Gives the levels and lines that the choice of a first pass has logged."""
+
+
+def made(shape: MemoryShape, **options: object) -> ExactMemory:
+    memory = create_memory("exact", shape, **options)
+    assert isinstance(memory, ExactMemory)
+    return memory
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Logged:
+    choice._log_once.cache_clear()
+    caplog.set_level(logging.INFO, logger=choice.__name__)
+    return lambda: [(level, line) for name, level, line in caplog.record_tuples if name == choice.__name__]
 
 
 @pytest.mark.parametrize(
@@ -204,19 +220,29 @@ def test_where_it_cannot_run_that_is_one_line(message: str) -> None:
 
 @pytest.mark.parametrize("broken", [no_compiler], indirect=True)
 @pytest.mark.usefixtures("broken")
-def test_by_default_a_machine_that_cannot_searches_without_it_and_knows_why() -> None:
-    memory = create_memory("exact", SMALL)
+def test_by_default_a_machine_that_cannot_searches_without_it_and_says_why_once(logged: Logged) -> None:
+    memory, another = made(SMALL), made(SMALL)
     memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
     assert bool(memory.search(random(1, 1, 3, 8), 4).mask.all())
-    assert isinstance(memory, ExactMemory)
-    assert "install g++ or clang" in memory.why_no_first_pass
+    assert memory.first_pass is None
+    assert another.first_pass is None
+    [(level, reason)] = logged()
+    assert level == logging.WARNING
+    assert "install g++ or clang" in reason
+
+
+@pytest.mark.parametrize("broken", [OldProcessor], indirect=True)
+@pytest.mark.usefixtures("broken")
+def test_what_nobody_can_mend_is_no_warning(logged: Logged) -> None:
+    assert made(SMALL).first_pass is None
+    [(level, reason)] = logged()
+    assert level == logging.INFO
+    assert "AVX-512 VNNI" in reason
 
 
 @needs_kernel
 def test_by_default_it_is_taken() -> None:
-    memory = create_memory("exact", SMALL)
-    assert isinstance(memory, ExactMemory)
-    assert memory.why_no_first_pass == ""
+    assert isinstance(made(SMALL).first_pass, first_pass.CpuFirstPass)
 
 
 def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:
@@ -224,41 +250,40 @@ def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:
         create_memory("exact", SMALL, first_pass="bfloat16")
     with pytest.raises(MemstackError, match="which dtype = 'int8' has not"):
         create_memory("exact", SMALL, first_pass="int8", dtype="int8")
-    memory = create_memory("exact", SMALL, dtype="int8")
-    assert isinstance(memory, ExactMemory)
-    assert "cannot be scored again" in memory.why_no_first_pass
+    assert made(SMALL, dtype="int8").first_pass is None
 
 
 @needs_kernel
 @pytest.mark.parametrize(("dtype", "key_dim"), [("float32", 64), ("bfloat16", 64), ("float32", 128), ("float32", 32)])
 def test_what_it_keeps_beside_the_8_bit_key_is_two_in_a_hundred(dtype: str, key_dim: int) -> None:
     shape = MemoryShape(rows=2, heads=3, key_dim=key_dim, value_dim=key_dim, capacity=1024)
-    passed = first_pass.FirstPass(shape)
+    passed = first_pass.CpuFirstPass(shape)
     kept = passed.nbytes / (2 * 3 * 1024)
     entry = 2 * key_dim * getattr(torch, dtype).itemsize
     assert kept - key_dim <= 0.02 * (entry + key_dim)
 
 
 @needs_kernel
-def test_codes_lie_where_the_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_lie_where_the_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
     """In files, where more is stored than memory holds; where those do not fit, it does without."""
     whole, in_files = (create_memory("exact", SMALL, folder=folder) for folder in (None, tmp_path))
     for memory in (whole, in_files):
         memory.add(random(1, 1, 100, 8), random(1, 1, 100, 1))
     queries = random(1, 1, 5, 8)
     assert torch.equal(whole.search(queries, 4).positions, in_files.search(queries, 4).positions)
-    asked = []
-    monkeypatch.setattr(first_pass, "new_zeros", lambda size, dtype, store: asked.append(store.folder) or no_room())
-    memory = create_memory("exact", SMALL, folder=tmp_path)
-    assert isinstance(memory, ExactMemory)
-    assert asked == [tmp_path]
-    assert "GB beside the store" in memory.why_no_first_pass
+    folders = []
+    monkeypatch.setattr(first_pass, "new_zeros", lambda size, dtype, store: folders.append(store.folder) or no_room())
+    memory = made(SMALL, folder=tmp_path)
+    assert folders == [tmp_path]
+    assert memory.first_pass is None
+    [(_, reason)] = logged()
+    assert "GB beside the store" in reason
 
 
 @needs_kernel
 def test_the_bound_of_keys_that_have_left_does_not_stay() -> None:
     """They count until the ring has gone round once more: a tile is not bounded by all that ever stood there."""
-    passed = first_pass.FirstPass(MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=48))
+    passed = first_pass.CpuFirstPass(MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=48))
     for scale, first in ((1e6, 0), (1.0, 24), (1.0, 0), (1.0, 24)):
         slots = (torch.arange(24) + first)[None]
         passed.write(torch.tensor([0]), slots, normalize(random(1, 1, 24, 8), dim=-1) * scale)

@@ -17,7 +17,7 @@ if find_spec("triton") is None:
 # numpy, which the interpreter computes with, warns of what a GPU does silently and the first pass then looks at again.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 
-ASKED = 4
+Q = 4
 CPU = torch.device("cpu")
 PRECISIONS = ("bfloat16", "int8")
 
@@ -96,11 +96,9 @@ def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(
-    ("dim", "n", "asked", "k"), [(1, 200, 3, 4), (32, 4160, 1, 8), (80, 300, 17, 5), (256, 70, 2, 3)]
-)
-def test_sizes_that_are_no_tiles(dim: int, n: int, asked: int, k: int, precision: str) -> None:
-    keys, queries = unit(n, dim), random(MEMORIES, asked, dim)
+@pytest.mark.parametrize(("dim", "n", "q", "k"), [(1, 200, 3, 4), (32, 4160, 1, 8), (80, 300, 17, 5), (256, 70, 2, 3)])
+def test_sizes_that_are_no_tiles(dim: int, n: int, q: int, k: int, precision: str) -> None:
+    keys, queries = unit(n, dim), random(MEMORIES, q, dim)
     expect_best(keys, queries, passed(keys, queries, k, precision), k)
 
 
@@ -109,9 +107,9 @@ def test_sizes_that_are_no_tiles(dim: int, n: int, asked: int, k: int, precision
 def test_only_what_repeats_is_searched_for_in_full(
     make: Callable[[int], Tensor], most: float, precision: str, in_full: Counted
 ) -> None:
-    keys, queries = make(2200), random(MEMORIES, ASKED, DIM)
+    keys, queries = make(2200), random(MEMORIES, Q, DIM)
     passed(keys, queries, 8, precision)
-    assert in_full.queries == most * MEMORIES * ASKED
+    assert in_full.queries == most * MEMORIES * Q
 
 
 def test_a_bucket_with_two_of_the_best_is_opened(in_full: Counted) -> None:
@@ -179,6 +177,15 @@ def test_what_a_row_has_forgotten_costs_nothing(in_full: Counted) -> None:
     memory.add(random(2, 1, 200, 20), random(2, 1, 200, 1))
     memory.search(random(2, 1, 2, 20), 4)
     assert in_full.queries == 0
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_slots_come_in_order_and_none_twice(precision: str) -> None:
+    """Which the store relies on, as exact search's ``in_order`` says."""
+    for slots in passed(unit(200), random(MEMORIES, Q, DIM), 32, precision).flatten(0, -2):
+        live = slots[slots >= 0]
+        assert len(live) == 32
+        assert bool((live[1:] > live[:-1]).all())
 
 
 def test_a_store_of_bfloat16_is_not_kept_twice() -> None:

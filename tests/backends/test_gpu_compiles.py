@@ -22,7 +22,7 @@ TYPES = dict(
     keys="T", queries="T", scale="fp32", lengths="i64", bests="fp32", seconds="fp32", slack="fp32", listed="i64",
     scores="fp32", counts="i32", found="i64",
 )
-OPTIONS = dict(TILE=kernels.TILE, BUCKETS=1024, LIMIT=256, SOME=16)
+OPTIONS = dict(TILE=kernels.TILE, BUCKETS=1024, LIMIT=256, TILES_BLOCK=16)
 ALIGNED = [["tt.divisibility", 16]]
 
 
@@ -43,15 +43,15 @@ capability = int(sys.argv[1])
 for operand in ("i8", "bf16"):
     sizes = OPTIONS | {"SCALED": operand == "i8"}
     for config in kernels.bucket_maxima.configs:
-        asked, options = config.kwargs["ASKED"], {"num_warps": config.num_warps, "num_stages": config.num_stages}
-        width = 256 if asked == 64 else 128
-        given = fitting(kernels.bucket_maxima.fn, **sizes, WIDTH=width, EVEN=asked < 256, **config.kwargs)
-        if config.num_stages == 2 and asked != 128:
+        q_block, options = config.kwargs["Q_BLOCK"], {"num_warps": config.num_warps, "num_stages": config.num_stages}
+        width = 256 if q_block == 64 else 128
+        given = fitting(kernels.bucket_maxima.fn, **sizes, WIDTH=width, EVEN=q_block < 256, **config.kwargs)
+        if config.num_stages == 2 and q_block != 128:
             made = compiled(kernels.bucket_maxima.fn, capability, operand, given, TYPES, **options)
-            matrix = "wgmma" if capability >= 90 and asked >= 64 else "mma.sync"
+            matrix = "wgmma" if capability >= 90 and q_block >= 64 else "mma.sync"
             assert matrix in made.asm["ptx"], (operand, config)
             # The widest keys have a tile that fits into what every GPU has.
-            assert asked != 64 or made.metadata.shared <= 101376, made.metadata.shared
+            assert q_block != 64 or made.metadata.shared <= 101376, made.metadata.shared
     compiled(kernels.collect, capability, operand, fitting(kernels.collect, **sizes, WIDTH=128), TYPES)
 compiled(kernels.pick, capability, "i8", fitting(kernels.pick, **OPTIONS), TYPES)
 for stored, operand in (("fp32", "fp32"), ("bf16", "fp32"), ("fp16", "fp64")):

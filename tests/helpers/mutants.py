@@ -5,17 +5,13 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from helpers.internals import inside
 from memstack_exact.search import ExactMemory
 from torch import Tensor
 
 from memstack import FetchedEntries, Memory, MemoryShape, SearchResult
 
 BROKEN: dict[str, tuple[Callable[[MemoryShape], Memory], set[str]]] = {}
-
-
-def inside(memory: ExactMemory, part: str) -> Any:
-    """A part of the base class that a backend cannot reach by accident: its ring, store, version or writer."""
-    return getattr(memory, f"_IndexedMemory__{part}")
 
 
 def breaks(*promises: str) -> Callable[[type[ExactMemory]], type[ExactMemory]]:
@@ -190,7 +186,7 @@ class RaisesWhenEmpty(ExactMemory):
 class ZeroMeansEmpty(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        empty = (self.stored_keys == 0).all(-1)
+        empty = (self.stored_keys.to(torch.float32) == 0).all(-1)
         return slots.masked_fill(empty[:, :, None].expand(*slots.shape[:3], -1).gather(-1, slots), -1)
 
 
@@ -237,7 +233,8 @@ class IndexIsFilledOnce(ExactMemory):
 class OneOfEveryDuplicate(ExactMemory):
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         slots = super().index_search(queries, k)
-        keys = self.stored_keys[:, :, :, None].eq(self.stored_keys[:, :, None]).all(-1)
+        stored = self.stored_keys.to(torch.float32)
+        keys = stored[:, :, :, None].eq(stored[:, :, None]).all(-1)
         first = keys.int().argmax(-1) == torch.arange(self.shape.capacity)
         kept = first[:, :, None].expand(*slots.shape[:3], -1).gather(-1, slots)
         return slots.masked_fill(~kept, -1)

@@ -13,15 +13,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memstack import BackendUnavailableError, MemoryShape
-from memstack.store.storage import StoreOptions, new_zeros
+from memstack.store import StoreOptions, new_zeros
 from memstack_exact.cpu.library import Store, kernel
+from memstack_exact.first_pass import FirstPass
 
 TILE, WORD = 16, 4
 """Keys whose sums fill a register, and dimensions that one instruction multiplies and adds."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-class FirstPass:
+class CpuFirstPass(FirstPass):
     """The codes of all memories' keys, by slot; rows x heads memories in order.
 
     A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common.
@@ -50,13 +51,11 @@ class FirstPass:
         return sum(each.nbytes for each in (self.codes, self._scale, self._bounds))
 
     def write(
-        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+        self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
-        """Round keys and keep them at these slots of these rows, in all heads alike."""
         rows, slots, keys = rows.contiguous(), slots.contiguous(), keys.contiguous()
-        some, n = slots.shape
         store = ctypes.byref(self._store(keys.dtype))
-        kernel().write_keys(store, *_at(rows, slots, keys), some, n, torch.get_num_threads())
+        kernel().write_keys(store, *_at(rows, slots, keys), *slots.shape, torch.get_num_threads())
 
     def search(
         self,
@@ -65,19 +64,15 @@ class FirstPass:
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
     ) -> Int[Tensor, "rows heads q candidates"] | None:
-        """Return slots, in order, among which are those of the k best of each row's keys; -1 for none.
-
-        ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
-        since its last reset; queries are in float32. None if one of them is not finite, which bounds nothing.
-        """
-        rows, heads, asked, _ = queries.shape
+        """As the protocol says; None if a query is not finite, which bounds nothing."""
+        rows, heads, q, _ = queries.shape
         queries, store = queries.contiguous(), ctypes.byref(self._store(keys.dtype))
         longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
-        threads = kernel().threads_worth(store, rows * heads, asked, longest, threads)
-        parts = kernel().parts(rows * heads, asked, threads)
-        slots = torch.empty(rows, heads, asked, parts * k, dtype=torch.int64)
+        threads = kernel().threads_worth(store, rows * heads, q, longest, threads)
+        parts = kernel().parts(rows * heads, q, threads)
+        slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64)
         at = _at(keys, written, queries)
-        finite = kernel().search(store, *at, rows, asked, k, parts, threads, slots.data_ptr())
+        finite = kernel().search(store, *at, rows, q, k, parts, threads, slots.data_ptr())
         return slots if finite else None
 
     def _store(self, dtype: torch.dtype) -> Store:

@@ -11,8 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from memstack import BackendUnavailableError
-from memstack.contract.errors import CacheError
-from memstack.plugins.disk_cache import cached
+from memstack.plugins import CacheError, cached
 
 SOURCES = sorted((Path(__file__).parent / "native").iterdir())
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")

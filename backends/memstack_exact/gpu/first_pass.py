@@ -15,14 +15,15 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from memstack import BackendUnavailableError, MemoryShape
-from memstack.store.exact import nearest_slots
+from memstack.store import nearest_slots
+from memstack_exact.first_pass import FirstPass
 
 WIDEST = 256
 """Dimensions of which tiles of queries and keys fit into a GPU's shared memory."""
 SUM_ERROR = 2.0**-22
 """Rounding of a tensor core's sum, for each of its terms, relative to the vectors' lengths."""
 PACKING_ERROR = 2.0**-15
-"""What the number of a tile in a score's low bits changes, relative to the vectors' lengths."""
+"""Change of a score by the number of a tile in its low bits, relative to the vectors' lengths."""
 VANISHING = 2e-18
 """Length of a vector whose coordinates' squares are too small for float32; the square of it is below every product."""
 LARGEST = 1e37
@@ -50,7 +51,7 @@ def rounded(vectors: Float[Tensor, "*outer dim"]) -> Rounded:
 
 
 def unavailable(shape: MemoryShape, device: torch.device) -> str:
-    """Why memories of this shape cannot have a first pass on this device; empty if they can."""
+    """Return the reason why memories of this shape cannot have a first pass on this device; empty if they can."""
     if find_spec("triton") is None:
         return "needs triton: pip install 'memstack[gpu]'"
     if device.type != "cuda" and not _interpreted():
@@ -68,7 +69,7 @@ def _interpreted() -> bool:
     return INTERPRETED.value
 
 
-class GpuFirstPass:
+class GpuFirstPass(FirstPass):
     """Rounded keys of all memories, by slot; rows x heads memories in order. A bfloat16 store is its own."""
 
     def __init__(
@@ -81,7 +82,7 @@ class GpuFirstPass:
         """``dtype`` is the store's. Raises BackendUnavailableError where the kernels cannot run."""
         if reason := unavailable(shape, device):
             raise BackendUnavailableError(f"the first pass on a GPU {reason}; first_pass = 'none' needs nothing")
-        self._heads, self._in_8_bits = shape.heads, precision == "int8"
+        self._in_8_bits = precision == "int8"
         size = shape.rows, shape.heads, shape.capacity
         # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
@@ -94,9 +95,8 @@ class GpuFirstPass:
                 self._codes = torch.zeros(*size, shape.key_dim, dtype=kept, device=device)
 
     def write(
-        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+        self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
-        """Round keys and keep them at these slots of these rows, in all heads alike."""
         new = self._rounded(keys.float())
         device = self._norm.device
         at = rows.to(device, non_blocking=True)[:, None], slice(None), slots.to(device, non_blocking=True)
@@ -114,11 +114,9 @@ class GpuFirstPass:
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
     ) -> Int[Tensor, "rows heads q k"]:
-        """Return the slots of the k best of each row's keys, in no order, -1 for none.
+        """As the protocol says, and the k best alone; never None.
 
-        ``keys`` are the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given
-        since its last reset, on the CPU; queries are finite. Raises nothing; beyond the memories' size it needs what
-        the buckets' scores take, 8 KB a query.
+        Beyond the memories' size it needs what the buckets' scores take, 8 KB a query.
         """
         from memstack_exact.gpu.launch import best_slots, question  # compile
 
@@ -126,12 +124,12 @@ class GpuFirstPass:
         new = self._rounded(queries)
         slack, fits = self._slack(new, lengths)
         rounded_keys = keys if self._codes is None else self._codes
-        asked = question(rounded_keys, self._scale, new.codes, lengths, k)
-        found, complete = best_slots(asked, keys, queries, slack, k)
+        prepared = question(rounded_keys, self._scale, new.codes, lengths, k)
+        found, complete = best_slots(prepared, keys, queries, slack, k)
         failed = ~(complete & fits)
         if bool(failed.any()):
             _search_in_full(keys, lengths, queries, failed, found)
-        return found
+        return found.sort(-1).values
 
     def _rounded(self, vectors: Float[Tensor, "*outer dim"]) -> Rounded:
         """Round float32 vectors; the lengths err upwards."""

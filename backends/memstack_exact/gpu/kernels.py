@@ -1,9 +1,9 @@
-"""Triton kernels of the first pass on a GPU: scores live in registers only (paper notes, 4.3).
+"""Triton kernels of the first pass on a GPU: scores live in registers only.
 
-A bucket is a column of a run of key tiles. Of every (query, bucket) ``bucket_maxima`` keeps the best approximate score,
-with the number of its tile in the low bits, and the second best. ``collect`` finds the k-th best of them, lists every
-key that lies no further below it than ``slack`` allows, and says how many there are. ``pick`` takes the k best of what
-was listed by their true scores.
+The key tiles are cut into splits; a bucket is a column of one. Of every (query, bucket) ``bucket_maxima`` keeps the
+best approximate score, with the number of its tile in the low bits, and the second best. ``collect`` finds the k-th
+best of them, lists every key that lies no further below it than ``slack`` allows, and says how many there are. ``pick``
+takes the k best of what was listed by their true scores.
 """
 
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
@@ -17,8 +17,8 @@ import triton.language as tl
 
 TILE = 64
 """Keys that are scored at once."""
-TILES = 256
-"""Tiles that a bucket may run through: their number is the low 8 bits of a score."""
+MOST_TILES = 256
+"""Tiles that a split has at most: their number is the low 8 bits of a score."""
 DEAD = tl.constexpr(-3e38)
 """The score of no key. Not -inf: a number in the low bits would make that NaN."""
 LOWEST = tl.constexpr(-1e38)
@@ -29,11 +29,11 @@ INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 def _configs() -> list[triton.Config]:
     """Few queries, as in decoding, want small query tiles; the best choice for many depends on a GPU's registers."""
     if INTERPRETED.value:
-        return [triton.Config({"ASKED": 16})]  # there is nothing to choose by
+        return [triton.Config({"Q_BLOCK": 16})]  # there is nothing to choose by
     tiles = ((16, 4), (64, 4), (128, 4), (128, 8), (256, 8))
     return [
-        triton.Config({"ASKED": asked}, num_warps=warps, num_stages=stages)
-        for asked, warps in tiles
+        triton.Config({"Q_BLOCK": q_block}, num_warps=warps, num_stages=stages)
+        for q_block, warps in tiles
         for stages in (2, 4)
     ]
 
@@ -51,18 +51,15 @@ def _keep(
     TILE: tl.constexpr,
     WIDTH: tl.constexpr,
     SCALED: tl.constexpr,
-    WHOLE: tl.constexpr,
+    FULL: tl.constexpr,
 ):
-    """Score one tile of a run's keys and update the best and second best score of each (query, column)."""
+    """Score one tile of a split's keys and update the best and second best score of each (query, column)."""
     column, at = tl.arange(0, TILE), tl.arange(0, WIDTH)
     slot = number * TILE + column
     address = keys + slot[None, :] * dim + at[:, None]
-    if WHOLE:
-        block = tl.load(address)
-    else:
-        block = tl.load(address, mask=(at < dim)[:, None] & (slot < length)[None, :], other=0)
+    block = tl.load(address) if FULL else tl.load(address, mask=(at < dim)[:, None] & (slot < length)[None, :], other=0)
     if SCALED:
-        factor = tl.load(scale + slot) if WHOLE else tl.load(scale + slot, mask=slot < length, other=0.0)
+        factor = tl.load(scale + slot) if FULL else tl.load(scale + slot, mask=slot < length, other=0.0)
         score = tl.dot(queries, block, out_dtype=tl.int32).to(tl.float32) * factor[None, :]
     elif INTERPRETED:
         # numpy has no bfloat16: the interpreter would multiply the bits. The products are the same.
@@ -70,63 +67,63 @@ def _keep(
     else:
         score = tl.dot(queries, block, out_dtype=tl.float32)
     score = ((score.to(tl.int32, bitcast=True) & -256) | number).to(tl.float32, bitcast=True)
-    if not WHOLE:
+    if not FULL:
         score = tl.where((slot < length)[None, :], score, DEAD)
     return tl.maximum(best, score), tl.maximum(second, tl.minimum(best, score))
 
 
-@triton.autotune(configs=_configs(), key=["about", "WIDTH", "SCALED"])
-@triton.jit(do_not_specialize=["asked", "about", "runs", "tiles"])
+@triton.autotune(configs=_configs(), key=["q_bucket", "WIDTH", "SCALED"])
+@triton.jit(do_not_specialize=["q", "q_bucket", "splits", "tiles"])
 def bucket_maxima(
-    queries,  # (memories, asked, dim), as the keys
+    queries,  # (memories, q, dim), as the keys
     keys,  # (memories, capacity, dim), int8 or bfloat16
     scale,  # (memories, capacity) of int8 keys
     lengths,  # (memories,)
-    bests,  # (memories, asked, runs * TILE)
+    bests,  # (memories, q, splits * TILE)
     seconds,
-    asked,
-    about,  # how many are asked, roughly
+    q,
+    q_bucket,  # q rounded up to a power of two: the best Q_BLOCK is chosen once for each
     capacity,
     dim,
-    runs,
-    tiles,  # of a run
+    splits,
+    tiles,  # of a split
     TILE: tl.constexpr,
     WIDTH: tl.constexpr,
     EVEN: tl.constexpr,  # dim is WIDTH
     SCALED: tl.constexpr,
-    ASKED: tl.constexpr,
+    Q_BLOCK: tl.constexpr,
 ):
     # Programs that share keys run side by side.
     program = tl.program_id(0)
-    parts = tl.cdiv(asked, ASKED)
-    memory, run, part = program // (parts * runs), program // parts % runs, program % parts
+    parts = tl.cdiv(q, Q_BLOCK)
+    memory, split, part = program // (parts * splits), program // parts % splits, program % parts
     memory = memory.to(tl.int64)
     at = tl.arange(0, WIDTH)
-    query = part * ASKED + tl.arange(0, ASKED)
-    wanted = (query < asked)[:, None]
+    query = part * Q_BLOCK + tl.arange(0, Q_BLOCK)
+    wanted = (query < q)[:, None]
     block = tl.load(
-        queries + memory * asked * dim + query[:, None] * dim + at[None, :],
+        queries + memory * q * dim + query[:, None] * dim + at[None, :],
         mask=wanted & (at < dim)[None, :],
         other=0,
     )
-    # Where the run begins; an address is 64 bits wide, as a store may have more than 2^31 numbers.
-    first = memory * capacity + run * tiles * TILE
+    # Where the split begins; an address is 64 bits wide, as a store may have more than 2^31 numbers.
+    first = memory * capacity + split * tiles * TILE
     keys += first * dim
     scale += first
     # What is left of the row's keys from there on.
-    length = tl.load(lengths + memory).to(tl.int32) - run * tiles * TILE
-    best = tl.full([ASKED, TILE], DEAD, tl.float32)
+    length = tl.load(lengths + memory).to(tl.int32) - split * tiles * TILE
+    best = tl.full([Q_BLOCK, TILE], DEAD, tl.float32)
     second = best
     last = tl.minimum(tiles, tl.cdiv(tl.maximum(length, 0), TILE))
-    # Whole tiles need no masks; padded dimensions do.
-    whole = 0
+    # Full tiles need no masks; padded dimensions do.
+    full_tiles = 0
     if EVEN:
-        whole = tl.minimum(last, tl.maximum(length, 0) // TILE)
-    for tile in range(0, whole):
+        full_tiles = tl.minimum(last, tl.maximum(length, 0) // TILE)
+    for tile in range(0, full_tiles):
         best, second = _keep(block, keys, scale, best, second, tile, length, dim, TILE, WIDTH, SCALED, True)
-    for tile in range(whole, last):
+    for tile in range(full_tiles, last):
         best, second = _keep(block, keys, scale, best, second, tile, length, dim, TILE, WIDTH, SCALED, False)
-    at_bucket = (memory * asked + query[:, None]) * (runs * TILE) + run * TILE + tl.arange(0, TILE)[None, :]
+    at_bucket = (memory * q + query[:, None]) * (splits * TILE) + split * TILE + tl.arange(0, TILE)[None, :]
     tl.store(bests + at_bucket, best, mask=wanted)
     tl.store(seconds + at_bucket, second, mask=wanted)
 
@@ -150,7 +147,7 @@ def _kth_largest(one, other, k, BITS: tl.constexpr):
     return _ordered(found).to(tl.float32, bitcast=True)
 
 
-@triton.jit(do_not_specialize=["asked", "k", "tiles"])
+@triton.jit(do_not_specialize=["q", "k", "tiles"])
 def collect(
     bests,
     seconds,
@@ -158,10 +155,10 @@ def collect(
     keys,
     scale,
     lengths,
-    slack,  # (memories, asked): twice how far an approximate score may lie from the true one
-    listed,  # (memories, asked, LIMIT) of rows of all memories' keys, filled with -1
-    counts,  # (memories, asked); more than LIMIT if they did not fit
-    asked,
+    slack,  # (memories, q): twice how far an approximate score may lie from the true one
+    listed,  # (memories, q, LIMIT) of rows of all memories' keys, filled with -1
+    counts,  # (memories, q); more than LIMIT if they did not fit
+    q,
     capacity,
     dim,
     k,
@@ -171,10 +168,10 @@ def collect(
     WIDTH: tl.constexpr,
     SCALED: tl.constexpr,
     LIMIT: tl.constexpr,
-    SOME: tl.constexpr,
+    TILES_BLOCK: tl.constexpr,
 ):
     query = tl.program_id(0).to(tl.int64)
-    memory = query // asked
+    memory = query // q
     length = tl.load(lengths + memory).to(tl.int32)
     bucket = tl.arange(0, BUCKETS)
     best = tl.load(bests + query * BUCKETS + bucket)
@@ -200,8 +197,8 @@ def collect(
     keys += before * dim
     for i in range(1, number + 1):
         open_bucket = tl.sum(tl.where(opened & (rank == i), bucket, 0), 0)
-        for some in range(0, tiles, SOME):
-            tile = some + tl.arange(0, SOME)
+        for first_tile in range(0, tiles, TILES_BLOCK):
+            tile = first_tile + tl.arange(0, TILES_BLOCK)
             member = (open_bucket // TILE * tiles + tile) * TILE + open_bucket % TILE
             live = (tile < tiles) & (member < length)
             codes = tl.load(
@@ -219,9 +216,9 @@ def collect(
     tl.store(counts + query, count)
 
 
-@triton.jit(do_not_specialize=["asked", "k"])
-def pick(listed, scores, counts, found, asked, capacity, k, LIMIT: tl.constexpr):
-    """Write the slots of the k largest scores of each query to ``found``, (queries, k), filled with -1."""
+@triton.jit(do_not_specialize=["q", "k"])
+def pick(listed, scores, counts, found, q, capacity, k, LIMIT: tl.constexpr):
+    """Write the slots of the k largest scores of each query to ``found``, (memories, q, k), filled with -1."""
     query = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, LIMIT)
     count = tl.load(counts + query)
@@ -234,5 +231,5 @@ def pick(listed, scores, counts, found, asked, capacity, k, LIMIT: tl.constexpr)
     room = k - tl.sum(above.to(tl.int32), 0)
     taken = above | (tied & (tl.cumsum(tied.to(tl.int32), 0) <= room)) | (live & (count <= k))
     place = tl.cumsum(taken.to(tl.int32), 0) - 1
-    slot = tl.load(listed + query * LIMIT + at) - query // asked * capacity
+    slot = tl.load(listed + query * LIMIT + at) - query // q * capacity
     tl.store(found + query * k + place, slot, mask=taken & (place < k))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.internals import inside
 from memstack_models.training.config import RunConfig
 from memstack_models.training.trainer import Trainer
 from torch import Tensor
@@ -123,7 +124,8 @@ def waits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, which: str =
     for _ in range(2):
         trainer.advance()
     state = [*trainer.model.parameters(), *stream.cache.state_dict().values()]
-    stored = [part for memory in stream.memories for part in (memory._key_vectors, memory._value_vectors)]
+    stores = [inside(memory, "store") for memory in stream.memories]
+    stored = [part for store in stores for part in (store.keys, store.values)]
     with Accelerator([*state, *stored], monkeypatch) as accelerator:
         trainer.advance()
     return accelerator.asked

@@ -4,7 +4,8 @@ import importlib.util
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-import helpers.mutants_answers  # noqa: F401 - importing it adds to BROKEN
+import helpers.mutants_answers
+import helpers.mutants_rows  # noqa: F401
 import pytest
 import torch
 from helpers.mutants import BROKEN
@@ -13,6 +14,7 @@ from memstack_exact.search import ExactMemory
 import memstack
 from memstack.testing import MemoryContract, Oracle, check_memory, promises
 from memstack.testing.harness import SHAPE, Data
+from memstack.wrappers.base import MemoryWrapper
 
 SHORT = [name for name in promises() if "sequence" not in name]
 
@@ -132,3 +134,35 @@ def test_the_kits_numbers_are_exact_in_half_precision(dtype: torch.dtype) -> Non
     for numbers in (data.keys(200), data.values(200), data.queries(200)):
         assert torch.equal(numbers.to(dtype).float(), numbers)
         assert numbers.unique().numel() > 100
+
+
+class Named(ExactMemory):
+    """A backend whose attributes bear the names that a base class is likely to use for its own."""
+
+    def __init__(self, shape: memstack.MemoryShape) -> None:
+        super().__init__(shape)
+        for name in ("number", "handle", "_handle", "_number", "_version", "_written", "_store", "_ring", "_writer"):
+            setattr(self, name, 3)
+
+
+def test_a_backends_attributes_may_have_any_name() -> None:
+    report = check_memory(Named, only=SHORT)
+    assert report.passed, str(report)
+
+
+class Forgetful(MemoryWrapper):
+    """A wrapper that passes on all that is asked, and forgets to say what the memory inside is."""
+
+    def __init__(self, memory: memstack.Memory) -> None:
+        super().__init__(memory)
+        del self.exact
+
+
+def test_a_wrapper_that_forgets_a_fact_is_caught() -> None:
+    def wrapped(shape: memstack.MemoryShape) -> memstack.Memory:
+        return Forgetful(ExactMemory(shape))
+
+    fact = "test_it_says_whether_it_is_exact"
+    assert check_memory(lambda shape: MemoryWrapper(ExactMemory(shape)), exact=True, only=[fact]).passed
+    (failed,) = check_memory(wrapped, exact=True, only=[fact]).failed
+    assert failed.detail == "memory.exact is False, promised is True"

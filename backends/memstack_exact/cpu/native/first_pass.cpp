@@ -33,16 +33,16 @@ struct Store {
 template <typename Work>
 void share(int64_t items, int64_t threads, const Work& work) {
   std::atomic<int64_t> next{0};
-  const auto some = [&] {
+  const auto worker = [&] {
     for (int64_t item; (item = next++) < items;) work(item);
   };
   std::vector<std::thread> others;
   try {
-    for (int64_t i = 1; i < std::min(items, threads); ++i) others.emplace_back(some);
+    for (int64_t i = 1; i < std::min(items, threads); ++i) others.emplace_back(worker);
   } catch (const std::system_error&) {
     // No more threads are to be had: those that there are do the work.
   }
-  some();
+  worker();
   for (auto& other : others) other.join();
 }
 
@@ -94,11 +94,11 @@ int available() {
          __builtin_cpu_supports("avx512vl");
 }
 
-// Keep keys (some, heads, n, dim) at slots (some, n) of these rows.
-void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, const void* keys, int64_t some, int64_t n,
-                int64_t threads) {
-  const int64_t products = some * store->heads * n * store->dim * 64;  // about what rounding costs
-  share(some * store->heads, std::min(threads, 1 + products / kWorthAThread), [&](int64_t item) {
+// Keep keys (row_count, heads, n, dim) at slots (row_count, n) of these rows.
+void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, const void* keys, int64_t row_count,
+                int64_t n, int64_t threads) {
+  const int64_t products = row_count * store->heads * n * store->dim * 64;  // about what rounding costs
+  share(row_count * store->heads, std::min(threads, 1 + products / kWorthAThread), [&](int64_t item) {
     const int64_t row = item / store->heads;
     const Keys memory = store->memory(rows[row] * store->heads + item % store->heads);
     with_type(store->dtype, [&](auto type) {
@@ -108,49 +108,49 @@ void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, c
   });
 }
 
-// How many of these threads a search of so many queries is worth, the longest memory holding so many keys.
-int64_t threads_worth(const Store* store, int64_t memories, int64_t asked, int64_t keys, int64_t threads) {
-  return std::min(threads, 1 + memories * asked * keys * store->dim / kWorthAThread);
+// Return how many of these threads a search of q queries is worth, the longest memory holding so many keys.
+int64_t threads_worth(const Store* store, int64_t memories, int64_t q, int64_t keys, int64_t threads) {
+  return std::min(threads, 1 + memories * q * keys * store->dim / kWorthAThread);
 }
 
-// How many parts the keys are shared out in, each with k answers of its own: few queries leave threads without work.
-int64_t parts(int64_t memories, int64_t asked, int64_t threads) {
-  return std::max<int64_t>(1, threads / (memories * ((asked + kQueryTile - 1) / kQueryTile)));
+// Return how many parts the keys are shared out in, each with k answers of its own: for few queries leave threads idle.
+int64_t parts(int64_t memories, int64_t q, int64_t threads) {
+  return std::max<int64_t>(1, threads / (memories * ((q + kQueryTile - 1) / kQueryTile)));
 }
 
-// Of queries (rows x heads, asked, dim), give slots (rows x heads, asked, parts, k) in order, -1 for none. `exact` are
+// Of queries (rows x heads, q, dim), give slots (rows x heads, q, parts, k) in order, -1 for none. `exact` are
 // all keys as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives nothing, if a
 // query is not finite.
 int search(const Store* store, const void* exact, const int64_t* written, const float* queries, int64_t rows,
-           int64_t asked, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
+           int64_t q, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
   const int64_t memories = rows * store->heads;
-  if (!finite(queries, memories * asked * store->dim)) return 0;
-  std::fill_n(slots, memories * asked * parts * k, int64_t{-1});
+  if (!finite(queries, memories * q * store->dim)) return 0;
+  std::fill_n(slots, memories * q * parts * k, int64_t{-1});
   // As many queries at once as leave work for every thread.
-  const int64_t even = (memories * asked + threads - 1) / threads;
-  const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, asked), kQueryTile);
-  const int64_t query_tiles = (asked + together - 1) / together;
+  const int64_t even = (memories * q + threads - 1) / threads;
+  const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, q), kQueryTile);
+  const int64_t query_tiles = (q + together - 1) / together;
   share(memories * query_tiles * parts, threads, [&](int64_t item) {
     const int64_t part = item % parts, from = item / parts % query_tiles * together;
-    const int64_t at = item / parts / query_tiles, to = std::min(asked, from + together);
+    const int64_t at = item / parts / query_tiles, to = std::min(q, from + together);
     Keys keys = store->memory(at);
     const int64_t count = written[at / store->heads];
     keys.length = std::min(count, store->capacity);
     keys.newest = std::max<int64_t>(count - 1, 0) % store->capacity;
     const int64_t tiles = (keys.length + kTile - 1) / kTile;
     std::vector<int8_t> codes((to - from) * store->groups * kWord, 0);
-    std::vector<Query> some;
-    for (int64_t q = from; q < to; ++q)
-      some.push_back(rounded_query(queries + (at * asked + q) * store->dim, store->dim,
-                                   &codes[(q - from) * store->groups * kWord], k));
+    std::vector<Query> rounded;
+    for (int64_t i = from; i < to; ++i)
+      rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, store->dim,
+                                      &codes[(i - from) * store->groups * kWord], k));
     with_type(store->dtype, [&](auto type) {
       keys.exact = static_cast<decltype(type)>(exact) + at * store->capacity * store->dim;
       using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
-      search_some<Stored>(some, keys, tiles * part / parts, tiles * (part + 1) / parts, k);
+      search_tiles<Stored>(rounded, keys, tiles * part / parts, tiles * (part + 1) / parts, k);
     });
-    for (int64_t q = from; q < to; ++q) {
-      int64_t* row = slots + ((at * asked + q) * parts + part) * k;
-      for (const auto& candidate : some[q - from].found) *row++ = candidate.slot;
+    for (int64_t i = from; i < to; ++i) {
+      int64_t* row = slots + ((at * q + i) * parts + part) * k;
+      for (const auto& candidate : rounded[i - from].found) *row++ = candidate.slot;
     }
   });
   return 1;

@@ -76,12 +76,12 @@ inline uint16_t upper_half_above(float value) {
 }
 
 // 16 numbers of a stored vector, or fewer with zeros behind.
-MEMSTACK_TARGET inline __m512 load(const float* at, __mmask16 some) { return _mm512_maskz_loadu_ps(some, at); }
-MEMSTACK_TARGET inline __m512 load(const Half* at, __mmask16 some) {
-  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(some, at));
+MEMSTACK_TARGET inline __m512 load(const float* at, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, at); }
+MEMSTACK_TARGET inline __m512 load(const Half* at, __mmask16 mask) {
+  return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, at));
 }
-MEMSTACK_TARGET inline __m512 load(const BFloat16* at, __mmask16 some) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, at)), 16));
+MEMSTACK_TARGET inline __m512 load(const BFloat16* at, __mmask16 mask) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, at)), 16));
 }
 inline __mmask16 lanes(int64_t left) { return left >= kTile ? 0xFFFF : static_cast<__mmask16>((1u << left) - 1); }
 

@@ -44,8 +44,8 @@ MEMSTACK_TARGET float true_score(const Query& query, const Keys& keys, int32_t s
   const Stored* key = static_cast<const Stored*>(keys.exact) + slot * keys.dim;
   __m512 sum = _mm512_setzero_ps();
   for (int64_t d = 0; d < keys.dim; d += kTile) {
-    const __mmask16 some = lanes(keys.dim - d);
-    sum = _mm512_fmadd_ps(load(query.exact + d, some), load(key + d, some), sum);
+    const __mmask16 mask = lanes(keys.dim - d);
+    sum = _mm512_fmadd_ps(load(query.exact + d, mask), load(key + d, mask), sum);
   }
   return _mm512_reduce_add_ps(sum);
 }
@@ -258,7 +258,7 @@ MEMSTACK_TARGET void over(Query* queries, const Keys& keys, int64_t begin, int64
 }
 
 template <typename Stored>
-MEMSTACK_TARGET void search_some(std::vector<Query>& queries, const Keys& keys, int64_t begin, int64_t end, size_t k) {
+MEMSTACK_TARGET void search_tiles(std::vector<Query>& queries, const Keys& keys, int64_t begin, int64_t end, size_t k) {
   // From the newest keys back: text asks most for what it has just read, and a high threshold spares the rest.
   const int64_t blocks = (end - begin + kBlock - 1) / kBlock;
   const int64_t newest = std::clamp((keys.newest / kTile - begin) / kBlock, int64_t{0}, std::max(blocks - 1, int64_t{0}));

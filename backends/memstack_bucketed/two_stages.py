@@ -8,11 +8,11 @@ from torch import Tensor
 
 from memstack import Quantised
 from memstack_bucketed.assignment import BucketAssignment, assign_buckets
-from memstack_bucketed.plan import Plan
+from memstack_bucketed.plan import BucketPlan
 from memstack_bucketed.sorted_runs import LEAST, largest, merged
 
 KEYS_AT_ONCE = 4096
-"""How many keys of one memory a block of many queries' scores has: 1 MB of them at width 64."""
+"""Keys of one memory that a block of many queries' scores has: 1 MB of them at width 64."""
 
 
 def bucketed_slots(
@@ -20,7 +20,7 @@ def bucketed_slots(
     lengths: Int[Tensor, " rows"],
     queries: Float[Tensor, "rows heads q key_dim"],
     k: int,
-    plan: Plan,
+    plan: BucketPlan,
     block: int,
 ) -> Int[Tensor, "rows heads q k"]:
     """Return where the k largest inner products are among the ``plan.kept`` largest of every bucket, in no order.
@@ -30,46 +30,51 @@ def bucketed_slots(
     many candidates.
     """
     assignment = assign_buckets(int(lengths.max()), plan.buckets, keys.device)
-    memories, asked = keys.flatten(0, 1), queries.flatten(0, 1)
-    live = lengths.repeat_interleave(keys.shape[1])
-    slots = torch.empty(*asked.shape[:2], k, dtype=torch.int64, device=keys.device)
+    flat_keys, flat_queries = keys.flatten(0, 1), queries.flatten(0, 1)
+    flat_lengths = lengths.repeat_interleave(keys.shape[1])
+    memories, q, _ = flat_queries.shape
+    slots = torch.empty(memories, q, k, dtype=torch.int64, device=keys.device)
     slots_at_once = max(plan.buckets, min(KEYS_AT_ONCE, assignment.tiles * plan.buckets))
-    q_block = max(1, min(asked.shape[1], block // slots_at_once))
+    q_block = max(1, min(q, block // slots_at_once))
     m_block = max(1, block // (q_block * assignment.tiles * plan.buckets))
     tiles_at_once = max(1, block // (q_block * plan.buckets))
-    q_many = max(q_block, block // plan.candidates)
-    for m in range(0, asked.shape[0], m_block):
-        some = slice(m, m + m_block)
-        for q in range(0, asked.shape[1], q_many):
-            parts = asked[some, q : q + q_many].split(q_block, 1)
-            best = _best_of_buckets(memories[some], live[some], parts, assignment, plan.kept, tiles_at_once)
-            slots[some, q : q + q_many] = _best_slots(best, assignment, k)
+    # Of so many queries the candidates are held at once; their scores, block by block.
+    q_chunk = max(q_block, block // plan.candidates)
+    for m in range(0, memories, m_block):
+        m_slice = slice(m, m + m_block)
+        for start in range(0, q, q_chunk):
+            q_slice = slice(start, start + q_chunk)
+            parts = flat_queries[m_slice, q_slice].split(q_block, 1)
+            best = _best_of_buckets(
+                flat_keys[m_slice], flat_lengths[m_slice], parts, assignment, plan.kept, tiles_at_once
+            )
+            slots[m_slice, q_slice] = _best_slots(best, assignment, k)
     return slots.unflatten(0, keys.shape[:2])
 
 
 def _best_of_buckets(
     keys: Float[Tensor, "memories capacity key_dim"] | Quantised,
-    live: Int[Tensor, " memories"],
-    queries: Sequence[Float[Tensor, "memories part key_dim"]],
+    lengths: Int[Tensor, " memories"],
+    query_parts: Sequence[Float[Tensor, "memories q_block key_dim"]],
     assignment: BucketAssignment,
     kept: int,
     tiles_at_once: int,
 ) -> Float[Tensor, "memories q candidates"]:
     """The first stage: the best scores of every bucket, numbered by their tile; of the queries, part by part."""
-    best: list[list[Tensor]] = [[] for _ in queries]
+    best: list[list[Tensor]] = [[] for _ in query_parts]
     for first in range(0, assignment.tiles, tiles_at_once):
         tiles = range(first, min(first + tiles_at_once, assignment.tiles))
         slots = assignment.slots(tiles)
-        # Keys are dealt, at the price of a few queries: assignment scores would cost as much for every query.
+        # Keys are dealt, at the price of a few queries: dealing scores would cost as much for every query.
         dealt = keys.index_select(1, slots.clamp(max=keys.shape[1] - 1)).to(torch.float32).mT
         penalty = None
-        if tiles.stop * assignment.buckets > int(live.min()):
-            dead = slots >= live.to(slots.device)[:, None]
+        if tiles.stop * assignment.buckets > int(lengths.min()):
+            dead = slots >= lengths.to(slots.device)[:, None]
             # What a slot held before a reset may be of any length: its scores are made 0 before they are put last.
             dealt = dealt.masked_fill(dead[:, None], 0)
             penalty = _penalty(dead)
-        for place, asked in enumerate(queries):
-            scores = torch.bmm(asked, dealt)
+        for place, queries in enumerate(query_parts):
+            scores = torch.bmm(queries, dealt)
             if penalty is not None:
                 scores += penalty
             found = largest(
@@ -79,8 +84,8 @@ def _best_of_buckets(
     return torch.cat([torch.cat(runs, -1) for runs in best], 1)
 
 
-def _penalty(dead: Bool[Tensor, "memories n"]) -> Float[Tensor, "memories 1 n"]:
-    """What, added to scores, puts slots not live below all others: masked_fill_ costs more than the product."""
+def _penalty(dead: Bool[Tensor, "memories slots"]) -> Float[Tensor, "memories 1 slots"]:
+    """Return numbers that, added to scores, put dead slots last: masked_fill_ costs more than the product."""
     return torch.where(dead, LEAST, 0.0)[:, None]
 
 
