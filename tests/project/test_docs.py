@@ -77,7 +77,7 @@ def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_the_backend_of_the_guide_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guide's class and record, put together as it says, pass the kit."""
-    search, _, plugin, _ = python_blocks(GUIDE)
+    search, _, _, plugin, _ = python_blocks(GUIDE)
     for name, code in {"memstack_sign.search": search, "memstack_sign": plugin}.items():
         module = types.ModuleType(name)
         exec(compile(code, name, "exec"), module.__dict__)
@@ -95,6 +95,11 @@ def test_the_backend_of_the_guide_keeps_the_contract(monkeypatch: pytest.MonkeyP
 def test_the_index_per_head_of_the_guide_keeps_the_contract() -> None:
     memory = run_blocks(GUIDE)["HalfMemory"]
     report = check_memory(lambda shape: memory(shape, memory.Options(exact_below=16)), recall_floor=0.95)
+    assert not report.failed, str(report)
+
+
+def test_the_remote_memory_of_the_guide_keeps_the_contract() -> None:
+    report = check_memory(run_blocks(GUIDE)["RemoteMemory"])
     assert not report.failed, str(report)
 
 
