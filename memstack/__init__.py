@@ -2,13 +2,17 @@
 
 from memstack.attention import Attended, MemoryAttention, attend, local_attention
 from memstack.bank import MemoryBank
+from memstack.contract.corpus import SPLITS, Corpus, Document, Split, check_split
 from memstack.contract.entries import Entries, FetchedEntries
 from memstack.contract.errors import (
     BackendUnavailableError,
     CommitError,
     ConfigError,
+    CorpusError,
+    CorpusUnavailableError,
     DuplicateBackendError,
     DuplicateCommandError,
+    DuplicateCorpusError,
     LayerError,
     MemstackError,
     NonFiniteError,
@@ -17,6 +21,7 @@ from memstack.contract.errors import (
     StaleResultError,
     StateError,
     UnknownBackendError,
+    UnknownCorpusError,
 )
 from memstack.contract.finite import inspect_keys
 from memstack.contract.memory import Memory
@@ -27,14 +32,15 @@ from memstack.contract.state import check_state, new_state, select_rows
 from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
 from memstack.contract.version import Version
 from memstack.plugins.hookspecs import hookimpl
-from memstack.plugins.registry import backends, create_memory
-from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec
+from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
+from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Quantised
 from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
 
 __all__ = [
     "MISSING_SCORE",
+    "SPLITS",
     "Attended",
     "BackendOptions",
     "BackendSpec",
@@ -42,8 +48,15 @@ __all__ = [
     "CommandSpec",
     "CommitError",
     "ConfigError",
+    "Corpus",
+    "CorpusError",
+    "CorpusOptions",
+    "CorpusSpec",
+    "CorpusUnavailableError",
+    "Document",
     "DuplicateBackendError",
     "DuplicateCommandError",
+    "DuplicateCorpusError",
     "Entries",
     "FetchedEntries",
     "IndexedMemory",
@@ -61,9 +74,11 @@ __all__ = [
     "SearchIndex",
     "SearchResult",
     "ShapeError",
+    "Split",
     "StaleResultError",
     "StateError",
     "UnknownBackendError",
+    "UnknownCorpusError",
     "Version",
     "attend",
     "backends",
@@ -71,7 +86,10 @@ __all__ = [
     "check_reset",
     "check_search",
     "check_select",
+    "check_split",
     "check_state",
+    "corpora",
+    "create_corpus",
     "create_memory",
     "hookimpl",
     "inspect_keys",

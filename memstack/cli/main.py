@@ -1,4 +1,4 @@
-"""The command line: ``memstack backends``, ``check`` and ``new-backend``, plus the commands of plugins."""
+"""The command line: ``memstack backends``, ``corpora``, ``check`` and ``new-backend``, plus the commands of plugins."""
 
 import json
 import sys
@@ -67,6 +67,14 @@ def backends() -> None:
         OUT.print(f"{spec.name}: {spec.summary}{mend}", markup=False, soft_wrap=True)
     for problem in registry().problems():
         ERR.print(problem, style="red", markup=False, soft_wrap=True)
+
+
+@app.command()
+def corpora() -> None:
+    """List the corpora that are registered, and how to install what they need."""
+    from memstack.cli.corpora import print_corpora
+
+    print_corpora(OUT, ERR)
 
 
 @app.command()

@@ -52,8 +52,24 @@ class BackendUnavailableError(MemstackError, ImportError):
     """The backend is registered, but a library it needs is not installed."""
 
 
+class CorpusError(MemstackError, ValueError):
+    """Documents, or a tokeniser for them, cannot be used."""
+
+
+class UnknownCorpusError(CorpusError, LookupError):
+    """No plugin offers a corpus of that name."""
+
+
+class DuplicateCorpusError(MemstackError):
+    """Two plugins offer a corpus of the same name."""
+
+
+class CorpusUnavailableError(MemstackError, ImportError):
+    """The corpus is registered, but a library it needs is not installed."""
+
+
 class OptionsError(MemstackError, ValueError):
-    """A backend was given an option it does not have, or a value it cannot use."""
+    """A backend or a corpus was given an option it does not have, or a value it cannot use."""
 
 
 class ConfigError(MemstackError, ValueError):

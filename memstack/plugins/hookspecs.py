@@ -1,10 +1,10 @@
-"""The two hooks a plugin may implement; pluggy finds it through the entry-point group ``memstack``."""
+"""The three hooks a plugin may implement; pluggy finds it through the entry-point group ``memstack``."""
 
 from collections.abc import Sequence
 
 import pluggy
 
-from memstack.plugins.specs import BackendSpec, CommandSpec
+from memstack.plugins.specs import BackendSpec, CommandSpec, CorpusSpec
 
 PROJECT = "memstack"
 
@@ -20,3 +20,8 @@ def memstack_backends() -> Sequence[BackendSpec]:  # type: ignore[empty-body]
 @hookspec
 def memstack_commands() -> Sequence[CommandSpec]:  # type: ignore[empty-body]
     """Return the commands this plugin adds to ``memstack``."""
+
+
+@hookspec
+def memstack_corpora() -> Sequence[CorpusSpec]:  # type: ignore[empty-body]
+    """Return the corpora this plugin offers."""

@@ -1,71 +1,35 @@
-"""Plugins -> specs -> classes -> memories. pluggy discovers; it is never in the hot path."""
+"""Plugins -> specs -> classes -> memories and corpora. pluggy discovers; it is never in the hot path."""
 
 import functools
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import pluggy
 import torch
-from pydantic import ValidationError
 
-from memstack.contract.errors import (
-    BackendUnavailableError,
-    DuplicateBackendError,
-    DuplicateCommandError,
-    OptionsError,
-    UnknownBackendError,
-    did_you_mean,
-    in_one_line,
-)
+from memstack.contract.corpus import Corpus
+from memstack.contract.errors import DuplicateCommandError, in_one_line
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
 from memstack.plugins import hookspecs
-from memstack.plugins.config import first_problem
-from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, import_target
-
-Spec = TypeVar("Spec", BackendSpec, CommandSpec)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a plugin comes from."""
-
-    name: str
-    """Its entry point's."""
-    distribution: str
-    """Name and version of the installed distribution, such as ``memstack 0.1.0``; empty if registered by hand."""
-
-    @property
-    def key(self) -> str:
-        """The plugin's name for pluggy. Two distributions may choose one entry point name, and both should be seen."""
-        return f"{self.name} of {self.distribution}" if self.distribution else self.name
-
-    def __str__(self) -> str:
-        return f"plugin {self.name!r}" + (f" of {self.distribution}" if self.distribution else "")
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A backend together with the plugin that offers it."""
-
-    spec: BackendSpec
-    source: Source
-
-    @property
-    def plugin(self) -> str:
-        """The name of the plugin's entry point."""
-        return self.source.name
-
-    @property
-    def distribution(self) -> str:
-        """Name and version of the plugin's distribution; empty if registered by hand."""
-        return self.source.distribution
+from memstack.plugins.lookup import (
+    BACKEND,
+    CORPUS,
+    Offer,
+    Source,
+    Spec,
+    checked,
+    doubled,
+    load_target,
+    offered_twice,
+    only,
+)
+from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 
 
 class Registry:
-    """All backends and commands of all plugins."""
+    """All backends, corpora and commands of all plugins."""
 
     def __init__(self) -> None:
         self._plugins = pluggy.PluginManager(hookspecs.PROJECT)
@@ -92,61 +56,60 @@ class Registry:
         self._sources[source.key] = source
         self._plugins.register(plugin, source.key)
 
-    def offers(self) -> tuple[Offer, ...]:
+    def offers(self) -> tuple[Offer[BackendSpec], ...]:
         """Return every backend offered, sorted by name."""
-        found = [Offer(spec, source) for source, spec in self._collect("memstack_backends", BackendSpec)]
-        return tuple(sorted(found, key=lambda offer: offer.spec.name))
+        return self._sorted("memstack_backends", BackendSpec)
+
+    def corpus_offers(self) -> tuple[Offer[CorpusSpec], ...]:
+        """Return every corpus offered, sorted by name."""
+        return self._sorted("memstack_corpora", CorpusSpec)
 
     def specs(self) -> tuple[BackendSpec, ...]:
         """Return the specs of every backend offered, sorted by name."""
         return tuple(offer.spec for offer in self.offers())
 
+    def corpora(self) -> tuple[CorpusSpec, ...]:
+        """Return the specs of every corpus offered, sorted by name."""
+        return tuple(offer.spec for offer in self.corpus_offers())
+
     def commands(self) -> tuple[CommandSpec, ...]:
         """Return every command offered, sorted by name."""
-        return tuple(
-            sorted((spec for _, spec in self._collect("memstack_commands", CommandSpec)), key=lambda spec: spec.name)
-        )
+        return tuple(offer.spec for offer in self._sorted("memstack_commands", CommandSpec))
 
     def command(self, name: str) -> CommandSpec | None:
         """Return the command of that name, or None; DuplicateCommandError if two plugins offer it."""
-        found = [each for each in self._collect("memstack_commands", CommandSpec) if each[1].name == name]
+        found = [each for each in self._collect("memstack_commands", CommandSpec) if each.spec.name == name]
         if len(found) > 1:
-            raise DuplicateCommandError(_offered_twice("command", name, [source for source, _ in found]))
-        return found[0][1] if found else None
+            raise DuplicateCommandError(offered_twice("command", name, [each.source for each in found]))
+        return found[0].spec if found else None
 
     def spec(self, name: str) -> BackendSpec:
         """Return the backend of that name; UnknownBackendError or DuplicateBackendError if there is not just one."""
         offers = self.offers()
-        found = [offer for offer in offers if offer.spec.name == name]
-        if not found:
-            names = [offer.spec.name for offer in offers]
-            broken = "".join(f"; {problem}" for problem in self._broken())
-            hint = did_you_mean(name, names)
-            raise UnknownBackendError(
-                f"no memory backend is called {name!r}{hint} (registered: {', '.join(names)}){broken}"
-            )
-        if len(found) > 1:
-            raise DuplicateBackendError(_offered_twice("backend", name, [offer.source for offer in found]))
-        return found[0].spec
+        return only(BACKEND, offers, name, self._broken())
+
+    def corpus_spec(self, name: str) -> CorpusSpec:
+        """Return the corpus of that name; UnknownCorpusError or DuplicateCorpusError if there is not just one."""
+        offers = self.corpus_offers()
+        return only(CORPUS, offers, name, self._broken())
 
     def backend_class(self, name: str) -> type[Memory]:
         """Import the class of a backend; BackendUnavailableError, with the pip line, if a library is missing."""
-        spec = self.spec(name)
-        if missing := spec.missing():
-            raise BackendUnavailableError(f"backend {name!r} needs {', '.join(missing)}: {spec.pip_line}")
-        try:
-            return import_target(spec.target)
-        except (Exception, SystemExit) as error:
-            why = f"cannot be imported from {spec.target}: {in_one_line(error)}"
-            raise BackendUnavailableError(f"backend {name!r} {why}") from error
+        return load_target(BACKEND, self.spec(name))
+
+    def corpus_class(self, name: str) -> type[Corpus]:
+        """Import the class of a corpus; CorpusUnavailableError, with the pip line, if a library is missing."""
+        return load_target(CORPUS, self.corpus_spec(name))
 
     def options(self, name: str, options: Mapping[str, Any]) -> BackendOptions:
         """Validate options against the backend's own ``Options``; OptionsError names the nearest known key."""
         model: type[BackendOptions] = getattr(self.backend_class(name), "Options", BackendOptions)
-        try:
-            return model.model_validate(dict(options))
-        except ValidationError as error:
-            raise OptionsError(f"backend {name!r}: {first_problem(error, model)}") from None
+        return checked(BACKEND, name, model, options)
+
+    def corpus_options(self, name: str, options: Mapping[str, Any]) -> CorpusOptions:
+        """Validate options against the corpus's own ``Options``; OptionsError names the nearest known key."""
+        model: type[CorpusOptions] = getattr(self.corpus_class(name), "Options", CorpusOptions)
+        return checked(CORPUS, name, model, options)
 
     def place_options(self, name: str, options: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
         """Return the options with the store on this device, unless they say where it is or the search cannot run there.
@@ -159,47 +122,47 @@ class Registry:
 
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
-        checked = self.options(name, options)
+        given = self.options(name, options)
         # The contract leaves constructors alone: a backend's takes a shape and its own Options.
         build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))
         # Buffers made in inference mode could never be written outside it.
         with torch.inference_mode(False):
-            return build(shape, checked)
+            return build(shape, given)
+
+    def create_corpus(self, name: str, **options: Any) -> Corpus:
+        """Build a corpus."""
+        given = self.corpus_options(name, options)
+        # As of memories: a corpus is built with its own Options.
+        build: Callable[[CorpusOptions], Corpus] = cast(Any, self.corpus_class(name))
+        return build(given)
 
     def problems(self) -> tuple[str, ...]:
-        """Return one line for every plugin that is broken, and for every backend and command offered more than once."""
+        """Return one line for every plugin that is broken, and for all that is offered more than once."""
         backends = self._collect("memstack_backends", BackendSpec)
+        corpora = self._collect("memstack_corpora", CorpusSpec)
         commands = self._collect("memstack_commands", CommandSpec)
-        return (*self._broken(), *_doubled("backend", backends), *_doubled("command", commands))
+        twice = (*doubled("backend", backends), *doubled("corpus", corpora), *doubled("command", commands))
+        return (*self._broken(), *twice)
 
     def _broken(self) -> list[str]:
         return [f"{self._sources[key]} is broken: {reason}" for key, reason in self.broken.items()]
 
-    def _collect(self, hook: str, kind: type[Spec]) -> list[tuple[Source, Spec]]:
+    def _sorted(self, hook: str, kind: type[Spec]) -> tuple[Offer[Spec], ...]:
+        return tuple(sorted(self._collect(hook, kind), key=lambda offer: offer.spec.name))
+
+    def _collect(self, hook: str, kind: type[Spec]) -> list[Offer[Spec]]:
         """Call one hook plugin by plugin: one that raises or returns nonsense is reported and harms no other."""
-        found: list[tuple[Source, Spec]] = []
+        found: list[Offer[Spec]] = []
         for implementation in getattr(self._plugins.hook, hook).get_hookimpls():
             source = self._sources[implementation.plugin_name]
             try:
                 specs: list[Any] = list(implementation.function())
                 if wrong := [spec for spec in specs if not isinstance(spec, kind)]:
                     raise TypeError(f"it should return {kind.__name__}s, got {wrong[0]!r}")
-                found += [(source, spec) for spec in specs]
+                found += [Offer(spec, source) for spec in specs]
             except (Exception, SystemExit) as error:  # noqa: BLE001 - as in discover()
                 self.broken[source.key] = f"{hook}: {in_one_line(error)}"
         return found
-
-
-def _doubled(kind: str, offered: Sequence[tuple[Source, BackendSpec | CommandSpec]]) -> Iterator[str]:
-    """One line for every name that is offered more than once."""
-    sources: dict[str, list[Source]] = {}
-    for source, spec in sorted(offered, key=lambda each: each[1].name):
-        sources.setdefault(spec.name, []).append(source)
-    return (_offered_twice(kind, name, found) for name, found in sources.items() if len(found) > 1)
-
-
-def _offered_twice(kind: str, name: str, sources: Sequence[Source]) -> str:
-    return f"{kind} {name!r} is offered by both {' and '.join(map(str, sources))}; rename or uninstall one of them"
 
 
 @functools.cache
@@ -213,6 +176,11 @@ def backends() -> tuple[BackendSpec, ...]:
     return registry().specs()
 
 
+def corpora() -> tuple[CorpusSpec, ...]:
+    """Return the specs of all registered corpora, sorted by name; imports none and reads no text."""
+    return registry().corpora()
+
+
 def create_memory(backend: str, shape: MemoryShape, **options: Any) -> Memory:
     """Build the memory that a backend of this name offers.
 
@@ -220,3 +188,12 @@ def create_memory(backend: str, shape: MemoryShape, **options: Any) -> Memory:
     OptionsError, each naming the mend.
     """
     return registry().create(backend, shape, **options)
+
+
+def create_corpus(name: str, **options: Any) -> Corpus:
+    """Build the corpus that a plugin offers under this name.
+
+    ``options`` are the fields of the corpus's ``Options``. Raises UnknownCorpusError, CorpusUnavailableError,
+    OptionsError or CorpusError, each naming the mend.
+    """
+    return registry().create_corpus(name, **options)

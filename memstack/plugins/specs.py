@@ -1,4 +1,4 @@
-"""What a backend says about itself: a record that can be listed without importing anything, and its options."""
+"""What a plugin says about its parts: records that can be listed without importing anything, and their options."""
 
 import functools
 import importlib
@@ -16,9 +16,13 @@ class BackendOptions(Frozen):
     """Base of a backend's nested ``Options``: frozen, and every key it does not name is refused."""
 
 
+class CorpusOptions(Frozen):
+    """Base of a corpus's nested ``Options``: frozen, and every key it does not name is refused."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class BackendSpec:
-    """One memory backend as data. Listing specs imports no search library; creating a memory imports ``target``."""
+class LibrarySpec:
+    """What the records of backends and corpora share: a class that is imported late, and the libraries it needs."""
 
     name: str
     target: str
@@ -28,31 +32,13 @@ class BackendSpec:
     """Import names of the libraries the target needs."""
     install: str = ""
     """What pip should install when one of them is missing."""
-    exact: bool = False
-    """True if search finds the true nearest neighbours."""
-    devices: tuple[str, ...] = ("cpu",)
-    """Device types on which the search can run."""
-    needs_training: bool = False
-    """True if the index is trained on stored keys."""
-    recall_floor: float = 1.0
-    """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
     test_options: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Options small enough that a trained or rebuilt path really runs in tests."""
-    search_space: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
-    """The option that trades accuracy for time, with the values worth trying, the least accurate first; an option with
-    a single value is set along with it. ``memstack report`` and ``memstack tune`` try every combination."""
+    """Options that the conformance kit tests with; of a backend, small enough that a trained or rebuilt path runs."""
 
     @property
     def pip_line(self) -> str:
         """The command that installs what is missing."""
         return f"pip install '{self.install or ' '.join(self.missing())}'"
-
-    def settings(self) -> list[dict[str, Any]]:
-        """Return the options of every setting of the search space, in its order; without one, the defaults."""
-        return [
-            dict(zip(self.search_space, values, strict=True))
-            for values in itertools.product(*self.search_space.values())
-        ]
 
     def missing(self) -> tuple[str, ...]:
         """Return the required libraries that are not installed."""
@@ -65,6 +51,40 @@ class BackendSpec:
         """
         missing = self.missing()
         return tuple(described for name in self.requires if name not in missing for described in _providers(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendSpec(LibrarySpec):
+    """One memory backend as data. Listing specs imports no search library; creating a memory imports ``target``."""
+
+    exact: bool = False
+    """True if search finds the true nearest neighbours."""
+    devices: tuple[str, ...] = ("cpu",)
+    """Device types on which the search can run."""
+    needs_training: bool = False
+    """True if the index is trained on stored keys."""
+    recall_floor: float = 1.0
+    """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
+    search_space: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
+    """The option that trades accuracy for time, with the values worth trying, the least accurate first; an option with
+    a single value is set along with it. ``memstack report`` and ``memstack tune`` try every combination."""
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Return the options of every setting of the search space, in its order; without one, the defaults."""
+        return [
+            dict(zip(self.search_space, values, strict=True))
+            for values in itertools.product(*self.search_space.values())
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSpec(LibrarySpec):
+    """One corpus as data. Listing specs imports nothing and reads no text; creating a corpus imports ``target``."""
+
+    source: str
+    """Where the documents come from: a data set's address, or what on this machine holds them."""
+    licence: str
+    """What the texts may be used under, such as ``CC-BY-4.0``, or who can say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""check_memory: run the contract without pytest and report each promise."""
+"""check_memory and check_corpus: run a contract without pytest and report each promise."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from unittest import SkipTest
 
+from memstack.contract.corpus import Corpus
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
 from memstack.testing.contract import MemoryContract
+from memstack.testing.corpus_contract import CorpusContract
+
+Contract = MemoryContract | CorpusContract
 
 
 @dataclass(frozen=True)
@@ -72,19 +76,37 @@ def check_memory(
     given = {"options": options, "exact": exact, "recall_floor": recall_floor}
     contract: MemoryContract = type("Checked", (MemoryContract,), chosen | given)()
     contract.make()
-    names = promises() if only is None else [name for name in promises() if name in only]
-    if only is not None and (unknown := set(only) - set(names)):
-        raise ValueError(f"the contract has no promise called {', '.join(sorted(unknown))}")
-    return Report(tuple(_keep(contract, name) for name in names))
+    return _report(contract, only)
 
 
-def promises() -> list[str]:
-    """Return the names of the contract's test methods, in the order in which they are written."""
-    classes = reversed(MemoryContract.__mro__)
+def check_corpus(
+    corpus: str | Callable[[], Corpus], options: Mapping[str, Any] | None = None, *, only: Collection[str] | None = None
+) -> Report:
+    """Test every promise of the contract on a corpus, or on whatever a callable makes.
+
+    ``options`` replace the spec's ``test_options``; a callable has no options. ``only`` names the promises to test. An
+    unknown or unavailable corpus, unfit options, and a corpus that cannot be built raise their own errors.
+    """
+    chosen = {"corpus": corpus if isinstance(corpus, str) else staticmethod(corpus), "options": options}
+    contract: CorpusContract = type("Checked", (CorpusContract,), chosen)()
+    contract.make()
+    return _report(contract, only)
+
+
+def promises(contract: type[Contract] = MemoryContract) -> list[str]:
+    """Return the names of a contract's test methods, in the order in which they are written."""
+    classes = reversed(contract.__mro__)
     return [name for owner in classes for name in vars(owner) if name.startswith("test_")]
 
 
-def _keep(contract: MemoryContract, name: str) -> PromiseResult:
+def _report(contract: Contract, only: Collection[str] | None) -> Report:
+    names = promises(type(contract))
+    if only is not None and (unknown := set(only) - set(names)):
+        raise ValueError(f"the contract has no promise called {', '.join(sorted(unknown))}")
+    return Report(tuple(_keep(contract, name) for name in names if only is None or name in only))
+
+
+def _keep(contract: Contract, name: str) -> PromiseResult:
     test = getattr(contract, name)
     promise = (test.__doc__ or name).strip().partition("\n")[0]
     start = time.perf_counter()

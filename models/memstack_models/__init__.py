@@ -26,3 +26,24 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
         )
         for name, summary in summaries.items()
     ]
+
+
+@memstack.hookimpl
+def memstack_corpora() -> Sequence[memstack.CorpusSpec]:
+    """Offer the documents that are on every machine: Python's own, and those of a folder."""
+    return [
+        memstack.CorpusSpec(
+            name="python-stdlib",
+            target="memstack_models.data.corpora.stdlib:StdlibCorpus",
+            summary="the standard library's packages, large modules and their tests, as this interpreter has them",
+            source="the running interpreter",
+            licence="PSF-2.0",
+        ),
+        memstack.CorpusSpec(
+            name="folder",
+            target="memstack_models.data.corpora.folder:FolderCorpus",
+            summary="the text files of a folder, which data.corpus names by its path; data.pattern chooses some",
+            source="a folder of yours",
+            licence="yours to know",
+        ),
+    ]

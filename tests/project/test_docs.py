@@ -106,7 +106,7 @@ def test_the_remote_memory_of_the_guide_keeps_the_contract() -> None:
 def test_every_hook_is_documented_and_used() -> None:
     guide = GUIDE.read_text(encoding="utf-8")
     hooks = [name for name in vars(sys.modules["memstack.plugins.hookspecs"]) if name.startswith(f"{PROJECT}_")]
-    assert sorted(hooks) == ["memstack_backends", "memstack_commands"]
+    assert sorted(hooks) == ["memstack_backends", "memstack_commands", "memstack_corpora"]
     assert all(f"`{hook}()`" in guide for hook in hooks)
     assert registry().commands()
 

@@ -18,6 +18,7 @@ from memstack_models.cli.work import (
     notice,
     train_with_progress,
 )
+from memstack_models.data.documents import replaced
 from memstack_models.data.load import tokenized, tokenizer_for
 from memstack_models.data.tokenizer import load_tokenizer
 from memstack_models.evaluation.comparison import Compared, Comparison, comparison_table, memory_of
@@ -69,7 +70,8 @@ def eval_command(
     run = run_folder.read_config(folder, set_)
     device = pick_device(run.train.device)
     model, tokenizer = run_folder.load_model(folder, run, device)
-    source, limits = data or run.data.corpus, run.eval
+    limits = run.eval
+    source = replaced(run.data, data, limits.split) if data else run.data
     corpus = tokenized(source, limits.split, tokenizer, limits.tokens, limits.documents)
     notice(corpus, run)
     memory = f"{run.memory.backend}/{run.memory.capacity}"

@@ -23,19 +23,19 @@ from memstack_models.transformer.transformer import Transformer
 
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it."""
-    corpus = tokenized(run.data.corpus, "train", tokenizer)
+    corpus = tokenized(run.data, "train", tokenizer)
     notice(corpus, run)
     held_out: list[torch.Tensor] = []
     if run.train.validate_every:
-        held_out = tokenized(
-            run.data.corpus, "validation", tokenizer, run.train.validate_tokens, run.eval.documents
-        ).documents
+        limits = run.train.validate_tokens, run.eval.documents
+        held_out = tokenized(run.data, "validation", tokenizer, *limits).documents
     return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
 
 
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
-    if notice := short_documents(corpus, run.train.segment):
-        say(f"note: {notice}")
+    """Print what whoever trains or evaluates on these documents should know."""
+    for line in filter(None, (corpus.notice, short_documents(corpus, run.train.segment))):
+        say(f"note: {line}")
 
 
 def train_with_progress(trainer: Trainer, watch: Callable[[dict[str, Any]], None] = lambda entry: None) -> None:

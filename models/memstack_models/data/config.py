@@ -1,17 +1,30 @@
 """DataConfig: the ``[data]`` section."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from memstack.plugins.config import Frozen
+
+
+def _separate(given: Any) -> Any:
+    """Patterns may be written as one text with commas between them."""
+    return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else given
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_separate)]
+"""File name patterns such as ``*.tex``: a list, or one text with commas between them."""
 
 
 class DataConfig(Frozen):
     """The ``[data]`` section."""
 
     corpus: str = "python-stdlib"
-    """``python-stdlib``, or a folder with train/, validation/ and test/ of UTF-8 text files, plain or .gz."""
+    """Name of a registered corpus, which ``memstack corpora`` lists; or a folder of UTF-8 text files, plain or .gz."""
+    pattern: Patterns = ()
+    """Which files of a folder are documents, such as ``*.tex``; short for the corpus's option of that name."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Exactly the fields of that corpus's Options."""
     tokenizer: Literal["bytes", "bpe"] = "bpe"
     vocab_size: PositiveInt = 1024
     """Size of a byte-pair vocabulary; bytes always have 257."""

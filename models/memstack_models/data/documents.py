@@ -1,44 +1,69 @@
-"""Documents and their splits: the Python standard library, or a folder of text files."""
+"""From a ``[data]`` section to its corpus, and from a corpus to the documents of a split."""
 
-import gzip
 import hashlib
-import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from memstack.contract.errors import did_you_mean
-from memstack_models.data import stdlib
-from memstack_models.data.errors import CorpusError
+from memstack import (
+    SPLITS,
+    ConfigError,
+    Corpus,
+    CorpusError,
+    Document,
+    Split,
+    UnknownCorpusError,
+    corpora,
+    create_corpus,
+)
+from memstack_models.data.config import DataConfig
 
-Split = Literal["train", "validation", "test"]
-STDLIB = "python-stdlib"
+FOLDER = "folder"
+"""The corpus that reads what is named by its path."""
 
 
-@dataclass(frozen=True)
-class Document:
-    """One text, read from its start to its end; never empty."""
+def corpus_of(data: DataConfig) -> Corpus:
+    """Build the corpus of a ``[data]`` section: the one registered under its name, or the folder there.
 
-    name: str
-    text: str
-
-
-def load_documents(source: str, split: Split) -> tuple[Document, ...]:
-    """Return the documents of a split, sorted by name.
-
-    ``source`` is ``python-stdlib``, the standard library of the running interpreter, or a folder with ``train/``,
-    ``validation/`` and ``test/``: every file in them, at any depth, plain or ``.gz``, is one document of UTF-8 text.
-    Hidden files are ignored; a relative path starts at the current directory. CorpusError if something is not so.
+    A registered name goes before a folder of that name, which is still to be had as ``./NAME``. Raises what
+    ``memstack.create_corpus`` does.
     """
-    if source == STDLIB:
-        documents = [Document(name, text) for name, text in stdlib.read(split)]
-    else:
-        folder = _split_folder(source, split)
-        documents = [Document(_name(folder, path), _read(path)) for path in _files(folder)]
+    options: dict[str, Any] = data.options | ({"pattern": data.pattern} if data.pattern else {})
+    if folder := _folder(data.corpus):
+        if "path" in options:
+            raise ConfigError(f"data.corpus is the folder {folder}, so data.options.path has to go: it is that folder")
+        return create_corpus(FOLDER, path=folder, **options)
+    try:
+        return create_corpus(data.corpus, **options)
+    except UnknownCorpusError as error:
+        raise UnknownCorpusError(f"corpus {data.corpus!r} is no folder, and {error}; name one of either") from None
+
+
+def anchored(data: DataConfig) -> DataConfig:
+    """Return the section with its folder as an absolute path, for use from another folder."""
+    folder = _folder(data.corpus)
+    return data.model_copy(update={"corpus": str(folder.resolve())}) if folder and folder.is_dir() else data
+
+
+def replaced(data: DataConfig, source: str, split: Split) -> DataConfig:
+    """Return the section with another corpus in place of its own; of a folder without splits, ``split`` is all."""
+    if folder := _folder(source):
+        kept = data.pattern if _folder(data.corpus) else ()
+        return data.model_copy(update={"corpus": str(folder), "pattern": kept, "options": {"shares": whole(split)}})
+    return data.model_copy(update={"corpus": source, "pattern": (), "options": {}})
+
+
+def whole(split: Split) -> dict[str, float]:
+    """Return the shares that give a split everything."""
+    return {each: float(each == split) for each in SPLITS}
+
+
+def load_documents(corpus: Corpus, split: Split) -> tuple[Document, ...]:
+    """Return the documents of a split, in the corpus's order; CorpusError if there are none."""
+    documents = tuple(corpus.documents(split))
     if not documents:
-        raise CorpusError(f"this interpreter comes without its library's source, so {STDLIB} has no {split} documents")
-    return tuple(_distinct(sorted(documents, key=lambda document: document.name)))
+        raise CorpusError(f"the corpus has no {split} documents: choose another one, or another split")
+    return documents
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
@@ -50,58 +75,7 @@ def fingerprint(documents: Iterable[Document]) -> str:
     return total.hexdigest()
 
 
-def _split_folder(source: str, split: Split) -> Path:
-    root = Path(source).expanduser()
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "is no folder"
-        hint = did_you_mean(source, [STDLIB])
-        raise CorpusError(f"corpus {source!r} {what}{hint} (built in: {STDLIB}; or name a folder of texts)")
-    if not (root / split).is_dir():
-        raise CorpusError(
-            f"{root} has no folder {split}/: put its {split} documents, UTF-8 text files, into {root / split}"
-        )
-    return root / split
-
-
-def _files(folder: Path) -> list[Path]:
-    """All files below the folder that are not hidden; CorpusError if there are none."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder))]
-    if not paths:
-        raise CorpusError(f"{folder} holds no documents: put UTF-8 text files into it, plain or .gz")
-    return paths
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _name(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix().removesuffix(".gz")
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not UTF-8 at byte {error.start}: convert it, or take it out of the folder"
-        ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CorpusError(f"{path} is not a sound gzip file ({error}): compress it again, or take it out") from None
-    except OSError as error:
-        raise CorpusError(f"{path} cannot be read ({error.strerror}): make it readable, or take it out") from None
-    if not text.strip():
-        raise CorpusError(f"{path} is empty: fill it, or take it out of the folder")
-    return text
-
-
-def _distinct(documents: Iterable[Document]) -> Iterator[Document]:
-    """The sorted documents; CorpusError if two share a name, such as a text and its compressed copy."""
-    last = None
-    for document in documents:
-        if document.name == last:
-            raise CorpusError(f"two documents are called {last}, plain and as .gz: take one of them out")
-        last = document.name
-        yield document
+def _folder(source: str) -> Path | None:
+    """The path, if it is one and no corpus is registered under that name. It may be a file, which is refused."""
+    path = Path(source).expanduser()
+    return path if path.exists() and source not in {spec.name for spec in corpora()} else None

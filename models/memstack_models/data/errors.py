@@ -1,10 +1,6 @@
-"""What can be wrong with what is read, documents or checkpoints; messages are one line with the mend."""
+"""What can be wrong with what was saved; the message is one line with the mend."""
 
-from memstack.contract.errors import MemstackError
-
-
-class CorpusError(MemstackError, ValueError):
-    """Documents, or a tokeniser for them, cannot be used."""
+from memstack import MemstackError
 
 
 class CheckpointError(MemstackError, ValueError):

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from memstack_models.data.errors import CheckpointError, CorpusError
+from memstack import CorpusError
+from memstack_models.data.errors import CheckpointError
 
 IGNORED = -100
 """Target of a position that predicts nothing; what cross_entropy ignores by default."""

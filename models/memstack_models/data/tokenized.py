@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from memstack import Document
 from memstack.plugins.disk_cache import cached
-from memstack_models.data.documents import Document, fingerprint
+from memstack_models.data.documents import fingerprint
 from memstack_models.data.tokenizer import Tokenizer
 
 
@@ -19,6 +20,8 @@ class TokenizedCorpus:
 
     documents: list[Tensor]
     names: list[str]
+    notice: str | None = None
+    """A line of the corpus for whoever reads it, such as how a folder was split."""
 
 
 def tokenize(documents: Sequence[Document], tokenizer: Tokenizer, limit: int | None = None) -> TokenizedCorpus:

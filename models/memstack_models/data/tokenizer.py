@@ -15,10 +15,11 @@ from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
+from memstack import CorpusError, Document
 from memstack.plugins.disk_cache import cached
 from memstack_models.data.chunking import pieces
-from memstack_models.data.documents import Document, fingerprint
-from memstack_models.data.errors import CheckpointError, CorpusError
+from memstack_models.data.documents import fingerprint
+from memstack_models.data.errors import CheckpointError
 
 FILE, DIGEST = "tokenizer.json", "tokenizer.sha256"
 DOCUMENT = "<|document|>"

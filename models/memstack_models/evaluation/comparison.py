@@ -49,7 +49,7 @@ class Comparison:
         self.device = pick_device(self.run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, self.run, self.device)
         limits = self.run.eval
-        corpus = tokenized(self.run.data.corpus, limits.split, self.tokenizer, limits.tokens, limits.documents)
+        corpus = tokenized(self.run.data, limits.split, self.tokenizer, limits.tokens, limits.documents)
         self.documents = corpus.documents
 
     @property

@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from memstack import Memory, SearchResult
+from memstack import CorpusError, Memory, SearchResult
 from memstack.contract.validation import Padded
 from memstack.measure import Recording
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.disk_cache import cached
 from memstack.wrappers.base import MemoryWrapper
-from memstack_models.data.errors import CheckpointError, CorpusError
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
 from memstack_models.data.tokenizer import Tokenizer
@@ -57,7 +57,7 @@ def recordable(checkpoint: str = CHECKPOINT, overrides: Sequence[str] = ()) -> i
     folder = run_folder.find(checkpoint)
     run = run_folder.read_config(folder, overrides)
     _, tokenizer = run_folder.load_model(folder, run, torch.device("cpu"))
-    return sum(len(each) - 1 for each in tokenized(run.data.corpus, run.eval.split, tokenizer).documents)
+    return sum(len(each) - 1 for each in tokenized(run.data, run.eval.split, tokenizer).documents)
 
 
 class Tap(MemoryWrapper):
@@ -86,7 +86,7 @@ class Tap(MemoryWrapper):
 
 def _documents(run: RunConfig, tokenizer: Tokenizer, entries: int) -> list[Tensor]:
     """As many of the split's longest documents as hold so many tokens that are read: the last is only predicted."""
-    found = tokenized(run.data.corpus, run.eval.split, tokenizer, entries + 1).documents
+    found = tokenized(run.data, run.eval.split, tokenizer, entries + 1).documents
     chosen: list[Tensor] = []
     for document in sorted(found, key=len, reverse=True):
         if sum(len(each) - 1 for each in chosen) < entries and len(document) > 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from memstack import Memory, MemoryShape
+from memstack import CorpusError, Memory, MemoryShape
 from memstack.contract.errors import in_one_line
 from memstack.measure import (
     BASELINES,
@@ -21,7 +21,6 @@ from memstack.measure import (
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import BackendSpec
-from memstack_models.data.errors import CorpusError
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.report.step_times import step_times
 

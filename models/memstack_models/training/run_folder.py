@@ -11,6 +11,7 @@ import torch
 
 from memstack.plugins import config as configuration
 from memstack.plugins.registry import registry
+from memstack_models.data.documents import anchored
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
@@ -38,11 +39,8 @@ def recipe(name: str, overrides: Iterable[str]) -> RunConfig:
         names = sorted(path.stem for path in RECIPES.glob("*.toml"))
         raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {', '.join(names)}")
     run = checked(configuration.load(RunConfig, path, overrides))
-    folder = Path(run.data.corpus)
-    if not folder.is_dir():
-        return run
     # The run may be resumed or evaluated from another folder.
-    return run.model_copy(update={"data": run.data.model_copy(update={"corpus": str(folder.resolve())})})
+    return run.model_copy(update={"data": anchored(run.data)})
 
 
 def checked(run: RunConfig) -> RunConfig:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from memstack import CorpusError
 from memstack.plugins.config import MemoryConfig
-from memstack_models.data.errors import CorpusError
 from memstack_models.data.reader import Reader
 from memstack_models.training.config import RunConfig
 from memstack_models.training.stream import Stream, create_memories

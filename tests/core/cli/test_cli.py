@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import shared_data
+from helpers import sample_data
 from helpers.small_corpus import write_corpus
 from memstack_models.training import checkpoint, run_folder
 
@@ -271,11 +271,10 @@ def nothing_found(queries: Any) -> Any:
     return np.empty((len(queries), 0), dtype=np.int64)
 
 
-@shared_data.needs_shared_data
-@pytest.mark.parametrize("kind", ["books", "arxiv_math", "isabelle", "web"])
+@pytest.mark.parametrize("kind", sample_data.KINDS)
 def test_real_documents_train_and_evaluate(memstack: Run, tmp_path: Path, kind: str) -> None:
-    """The shared long documents go through the same commands, as they lie there: gzipped text in split folders."""
-    source = shared_data.FOLDER
+    """Real long documents go through the same commands, as they lie there: gzipped text in split folders."""
+    source = sample_data.SAMPLE
     for split in ("train", "validation", "test"):
         (tmp_path / kind / split).mkdir(parents=True)
         for path in sorted((source / kind / split).iterdir(), key=lambda path: path.stat().st_size)[:2]:
@@ -354,8 +353,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
     memstack: Run, corpus: Path, how: str, overrides: list[str], message: str
 ) -> None:
     break_corpus(corpus, how)
-    Path("one/train").mkdir(parents=True)
-    Path("one/train/only.txt").write_text("a single document, " * 20)
+    Path("one").mkdir()
+    Path("one/only.txt").write_text("a single document, " * 20)
     code, _, err = memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}", *overrides), "--out", "run")
     assert code == 2
     assert err.startswith("error: ")
@@ -426,9 +425,8 @@ def test_eval_reads_the_longest_documents(memstack: Run, corpus: Path) -> None:
     for i, name in enumerate(("a", "b", "c")):
         (corpus / "test" / f"{name}.txt").write_text(f"{name} " * (400 * (i + 1)), encoding="utf-8")
     assert memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}"), "--out", "run")[0] == 0
-    only = Path("only/test")
-    only.mkdir(parents=True)
-    shutil.copy(corpus / "test" / "c.txt", only)
+    Path("only").mkdir()
+    shutil.copy(corpus / "test" / "c.txt", "only")
     perplexities = []
     for source, documents in ((corpus, 1), ("only", 0)):
         limits = settings("eval.tokens=300", f"eval.documents={documents}")

@@ -3,13 +3,14 @@ from itertools import islice
 
 import pytest
 import torch
-from helpers.shared_data import FOLDER, needs_shared_data
+from helpers.sample_data import read_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memstack_models.data.documents import load_documents
-from memstack_models.data.errors import CheckpointError, CorpusError
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.reader import IGNORED, Reader
 from memstack_models.data.tokenizer import ByteTokenizer
+
+from memstack import CorpusError
 
 lengths = st.lists(st.integers(2, 40), min_size=1, max_size=8)
 sizes = {"lengths": lengths, "rows": st.integers(1, 5), "segment": st.integers(1, 12)}
@@ -182,10 +183,9 @@ def test_a_state_of_other_documents_or_rows_is_refused(other):
         reader.load_state_dict(other.state_dict())
 
 
-@needs_shared_data
 def test_real_documents_are_read_whole():
     tokenizer = ByteTokenizer()
-    texts = [document.text[:20_000] for document in load_documents(str(FOLDER / "web"), "validation")]
+    texts = [document.text[:20_000] for document in read_sample("web", "validation")]
     documents = [torch.tensor([tokenizer.document_token, *tokenizer.encode(text)]) for text in texts]
     read = [bytearray() for _ in texts]
     for one in Reader(documents, 3, 512, once=True):

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from helpers.shared_data import FOLDER, needs_shared_data
+from helpers.sample_data import read_sample
 from memstack_models.data import tokenized as module
-from memstack_models.data.documents import Document, load_documents
 from memstack_models.data.tokenized import TokenizedCorpus, short_documents, tokenize
 from memstack_models.data.tokenizer import ByteTokenizer, train_tokenizer
+
+from memstack import Document
 
 DOCUMENTS = (Document("a", "alpha beta gamma"), Document("b", "é"), Document("c", "delta\n" * 30))
 
@@ -102,9 +103,8 @@ def test_short_documents_are_counted_in_one_line():
     assert short_documents(corpus_of(257, 300), 256) is None
 
 
-@needs_shared_data
 def test_real_documents_decode_to_themselves():
-    documents = load_documents(str(FOLDER / "web"), "validation")
+    documents = read_sample("web", "validation")
     tokenizer = train_tokenizer("bpe", 512, documents[:2])
     corpus = tokenize(documents, tokenizer, limit=20_000)
     for document, tokens in zip(documents, corpus.documents, strict=True):

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from helpers.shared_data import FOLDER, needs_shared_data
+from helpers.sample_data import read_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memstack_models.data import tokenizer as module
 from memstack_models.data.chunking import pieces
-from memstack_models.data.documents import Document, load_documents
-from memstack_models.data.errors import CheckpointError, CorpusError
+from memstack_models.data.documents import load_documents
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DOCUMENT, ByteTokenizer, load_tokenizer, train_tokenizer
 
+from memstack import CorpusError, Document, create_corpus
 from memstack.contract.errors import CacheError
 from memstack.plugins.disk_cache import cache_folder, cached
 
@@ -30,7 +31,7 @@ def cache(tmp_path, monkeypatch):
 def bpe(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return train_tokenizer("bpe", 1024, load_documents("python-stdlib", "validation"))
+        return train_tokenizer("bpe", 1024, load_documents(create_corpus("python-stdlib"), "validation"))
 
 
 @pytest.fixture(scope="module", params=["bytes", "bpe"])
@@ -66,16 +67,17 @@ def test_pieces_are_encoded_as_the_whole(bpe, text, length):
 
 
 def test_long_text_is_encoded_as_the_library_encodes_it_whole(bpe):
-    text = max((document.text for document in load_documents("python-stdlib", "validation")), key=len)[:200_000]
+    text = max((document.text for document in load_documents(create_corpus("python-stdlib"), "validation")), key=len)[
+        :200_000
+    ]
     whole = module.Library.from_str(bpe.dump()).encode(text).ids
     assert bpe.encode(text).tolist() == whole
     assert bpe.encode(text, 20_000).tolist() == whole[:20_000]
 
 
-@needs_shared_data
 @pytest.mark.parametrize("kind", ["books", "arxiv_math", "isabelle", "web"])
 def test_real_documents_come_back(tokenizer, kind):
-    document = load_documents(str(FOLDER / kind), "validation")[0]
+    document = read_sample(kind, "validation")[0]
     text = document.text[:300_000]
     assert tokenizer.decode(tokenizer.encode(text)) == text
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_checkpoint import SEGMENT, write_checkpoint
-from memstack_models.data.errors import CheckpointError, CorpusError
+from memstack_models.data.errors import CheckpointError
 from memstack_models.data.load import tokenized
 from memstack_models.evaluation.recording import recordable, recording
 from memstack_models.training import run_folder
 from torch.nn.functional import normalize
 
-from memstack import MemoryShape, ShapeError, create_memory
+from memstack import CorpusError, MemoryShape, ShapeError, create_memory
 from memstack.measure import Recorded, Recording, add_entries
 
 ENTRIES = 500  # more than the longest document's tokens, fewer than all
@@ -30,7 +30,7 @@ def checkpoint(tmp_path: Path) -> str:
 def longest_documents(checkpoint: str) -> list[torch.Tensor]:
     run = run_folder.read_config(Path(checkpoint))
     _, tokenizer = run_folder.load_model(Path(checkpoint), run, torch.device("cpu"))
-    return sorted(tokenized(run.data.corpus, "test", tokenizer).documents, key=len, reverse=True)
+    return sorted(tokenized(run.data, "test", tokenizer).documents, key=len, reverse=True)
 
 
 def test_every_memory_layer_and_head_is_recorded(checkpoint: str) -> None:

@@ -35,7 +35,7 @@ def test_its_memory_lowers_perplexity(
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
     run = run_folder.read_config(SHIPPED, ["eval.documents=2", "eval.tokens=6144", "memory.capacity=8192"])
     model, tokenizer = run_folder.load_model(SHIPPED, run, torch.device("cpu"))
-    documents = tokenized("python-stdlib", "test", tokenizer, run.eval.tokens, run.eval.documents).documents
+    documents = tokenized(run.data, "test", tokenizer, run.eval.tokens, run.eval.documents).documents
     off, on = (
         evaluate(model, evaluation_stream(run, documents, torch.device("cpu"), memory), tokenizer.token_bytes)
         for memory in (None, run.memory)

@@ -1,0 +1,104 @@
+"""Corpora on the command line: listed, and a folder of one's own trained on and evaluated as it lies."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from memstack.cli import main as cli
+
+Run = Callable[..., tuple[int, str, str]]
+QUICK = ["train.steps=2", "train.segment=32", "train.rows=2", "data.tokenizer=bytes"]
+NONE = "texts has no train/, validation/ and test/"
+
+
+@pytest.fixture
+def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command line in a folder of its own; its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["memstack", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """Twelve texts and a picture, in no split folders."""
+    (tmp_path / "texts").mkdir()
+    for number in range(12):
+        (tmp_path / "texts" / f"{number}.tex").write_text(f"document {number}, " * 40)
+    (tmp_path / "texts" / "picture.png").write_bytes(b"\x89PNG\r\n")
+    return tmp_path / "texts"
+
+
+def settings(*pairs: str) -> list[str]:
+    return [part for pair in (*QUICK, *pairs) for part in ("--set", pair)]
+
+
+def test_corpora_are_listed_with_where_they_come_from(memstack: Run) -> None:
+    code, out, err = memstack("corpora")
+    assert (code, err) == (0, "")
+    titles, _, *lines = out.splitlines()
+    assert titles.split() == ["corpus", "source", "licence", "library", "plugin"]
+    assert [line.split()[0] for line in lines if line[0] != " " and ":" not in line] == ["folder", "python-stdlib"]
+    assert "PSF-2.0" in out
+    assert "python-stdlib: the standard library's packages, large modules and their tests" in out
+
+
+@pytest.mark.usefixtures("texts")
+def test_a_plain_folder_is_trained_on_and_evaluated(memstack: Run) -> None:
+    chosen = settings("data.corpus=texts", "data.pattern=*.tex")
+    code, out, err = memstack("train", "tiny", *chosen, "--out", "run")
+    assert code == 0, err
+    assert out.count(f"{NONE}: its 12 documents are split by a hash of their names") == 1
+    assert out.startswith("note: ")
+    code, out, err = memstack("eval", "run")
+    assert code == 0, err
+    assert f"{NONE}: its 12 documents are split by a hash" in out
+    code, out, err = memstack("eval", "run", "--data", "texts", "--json", "whole.json")
+    assert code == 0, err
+    assert f"{NONE}: all 12 documents are read as test" in out
+    read = json.loads(Path("whole.json").read_text(encoding="utf-8"))["memories"]["none"]
+    assert read["perplexity"] > 1
+
+
+@pytest.mark.usefixtures("texts")
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (
+            [],
+            "picture.png is not UTF-8 at byte 0: convert it, or take it out of the folder (data.pattern",
+        ),
+        (["data.pattern=*.txt"], "matches data.pattern *.txt: there are 12 *.tex, 1 *.png"),
+        (["data.options.shars=3"], "corpus 'folder': shars is not a known key; did you mean 'shares'?"),
+        (["data.patern=*.tex"], "data.patern is not a known key; did you mean 'pattern'?"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_one_line_and_writes_nothing(
+    memstack: Run, pairs: list[str], message: str
+) -> None:
+    shares = ["data.options.shares.validation=0", "data.options.shares.test=0"]
+    code, _, err = memstack("train", "tiny", *settings("data.corpus=texts", *shares, *pairs), "--out", "run")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+    assert not Path("run").exists()
+
+
+def test_some_split_folders_without_the_others_are_refused_before_training(memstack: Run, texts: Path) -> None:
+    (texts / "train").mkdir()
+    (texts / "0.tex").rename(texts / "train" / "0.tex")
+    code, _, err = memstack("train", "tiny", *settings("data.corpus=texts"), "--out", "run")
+    assert code == 2
+    assert "has no folder validation/ and test/ beside train/" in err
+    assert not Path("run").exists()
