@@ -25,7 +25,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_is_fetched_to_read_the_pages(site: Path) -> None:
     pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html") if path.name != "report.html"}
     assert len(pages) > 20
-    fetching = r"<(?:script|img|iframe|link[^>]+rel=\"?(?:stylesheet|preconnect))[^>]+(?:src|href)=\"?https?://[^\s\">]+"
+    fetching = (
+        r"<(?:script|img|iframe|link[^>]+rel=\"?(?:stylesheet|preconnect))[^>]+(?:src|href)=\"?https?://[^\s\">]+"
+    )
     assert {str(path): found for path, text in pages.items() if (found := re.findall(fetching, text))} == {}
     styles = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:@import|url\()[\s\"']*https?://[^)]+", styles) == []
