@@ -56,6 +56,11 @@ def filled(shape: MemoryShape, keys: KeyStream, **options: object) -> ExactMemor
     return memory
 
 
+def codes_of(memory: ExactMemory) -> torch.Tensor | None:
+    """The keys in 8 bits that the first pass on a CPU keeps, where it runs."""
+    return getattr(memory.first_pass, "codes", None)
+
+
 def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
     """The scores, block by block, thrown away."""
     for start in range(0, keys.shape[1], CHUNK):
@@ -72,23 +77,23 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
     shape = MemoryShape(rows=1, heads=1, key_dim=dim, value_dim=1, capacity=entries)
     keys = KEY_SETS[name](shape)
     memory = filled(shape, keys)
-    passed = memory.first_pass
-    flat = memory.stored_keys.flatten(0, 1)
+    codes = codes_of(memory)
+    flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
     for asked in (512, 64):
         queries = keys.queries(asked)
         calls = {"floor": lambda q=queries: product(q[0], flat), "torch": lambda q=queries: memory.nearest_slots(q, K)}
-        if passed is not None:
+        if codes is not None:
             calls["8 bits"] = lambda q=queries: memory.index_search(q, K)
         cost = medians(calls, REPEATS if entries < 1 << 18 else 5)
         where = f"{asked} queries, {entries:,} entries of width {dim}, {name}"
-        if passed is not None:
+        if codes is not None:
             goal = GOALS[entries] * (1 if asked == 512 else FEW)
             rows.append(row(f"8-bit pass / product: {where}", cost["8 bits"] / cost["floor"], goal))
         rows.append(row(f"torch / product: {where}", cost["torch"] / cost["floor"], TORCH))
-    if passed is not None and name == "drifting":
+    if codes is not None and name == "drifting":
         query = keys.queries(1)
-        codes = passed.codes.view(-1).view(torch.int64)
-        cost = medians({"read": codes.sum, "search": lambda: memory.index_search(query, K)}, 4 * REPEATS)
+        words = codes.view(-1).view(torch.int64)
+        cost = medians({"read": words.sum, "search": lambda: memory.index_search(query, K)}, 4 * REPEATS)
         what = f"8-bit pass / reading the codes once: 1 query, {entries:,} entries of width {dim}"
         rows.append(row(what, cost["search"] / cost["read"], 1.3))
 
@@ -118,7 +123,7 @@ def many_memories(rows: Rows) -> None:
     shape = MemoryShape(rows=16, heads=8, key_dim=64, value_dim=1, capacity=4096)
     keys = KEY_SETS["drifting"](shape)
     memory, queries = filled(shape, keys), keys.queries(64)
-    flat = memory.stored_keys.flatten(0, 1)
+    flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
     cost = medians(
         {
             "naive": lambda: torch.bmm(queries.flatten(0, 1), flat.mT).topk(K),
@@ -161,7 +166,8 @@ def bytes_per_entry(rows: Rows) -> None:
         shape = MemoryShape(rows=1, heads=1, key_dim=dim, value_dim=dim, capacity=1 << 14)
         memory = filled(shape, KEY_SETS["isotropic"](shape), dtype=dtype)
         entry = 2 * dim * getattr(torch, dtype).itemsize
-        codes = memory.first_pass.codes.nbytes / shape.capacity if memory.first_pass else 0
+        kept = codes_of(memory)
+        codes = kept.nbytes / shape.capacity if kept is not None else 0
         beside = _bytes_held(memory) / shape.capacity - entry - codes
         rows.append(
             row(f"% of an entry's bytes kept beside it: width {dim}, {dtype}", 100 * beside / (entry + codes), 2)

@@ -16,6 +16,9 @@ from unittest.mock import patch
 
 import torch
 import typer
+from memstack_exact.gpu import first_pass as gpu
+from memstack_models.training import run_folder
+from memstack_models.training.trainer import Trainer
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -98,11 +101,9 @@ def unit(*size: int, device: str) -> Tensor:
 
 def first_pass(keys: Tensor, precision: Any) -> Any:
     """A first pass that knows these (rows, heads, capacity, dim) keys."""
-    from memstack_exact.gpu.first_pass import GpuFirstPass
-
     rows, heads, capacity, dim = keys.shape
     shape = MemoryShape(rows=rows, heads=heads, key_dim=dim, value_dim=dim, capacity=capacity)
-    made = GpuFirstPass(shape, keys.device, precision, keys.dtype)
+    made = gpu.GpuFirstPass(shape, keys.device, precision, keys.dtype)
     for row in range(rows):
         made.write(torch.tensor([row]), torch.arange(capacity)[None], keys[row : row + 1])
     return made
@@ -156,7 +157,6 @@ def matrix_rate(sizes: Sizes, figures: Figures, card: str) -> float:
 
 def search_rates(sizes: Sizes, figures: Figures, rate: float) -> None:
     """Exact search of full memories: the pass over the keys alone, all of it, and torch's ways beside them."""
-    from memstack_exact.gpu import first_pass as gpu
     from memstack_exact.gpu.launch import bucket_scores, question
 
     memories = sizes.rows, sizes.heads
@@ -170,9 +170,10 @@ def search_rates(sizes: Sizes, figures: Figures, rate: float) -> None:
         asked = question(stored, made._scale, made._rounded(queries).codes, lengths, sizes.k)
         share = 100 * floor / milliseconds(sizes, lambda asked=asked: bucket_scores(asked))
         figures.add(f"{precision} pass over the keys, of the bfloat16 rate", share, "%", goal)
-        with patch.object(gpu, "_search_in_full", wraps=gpu._search_in_full) as in_full:
+        in_full = gpu._search_in_full  # pyright: ignore[reportPrivateUsage] - how often it is needed counts
+        with patch.object(gpu, "_search_in_full", wraps=in_full) as searches_in_full:
             whole = milliseconds(sizes, lambda made=made: made.search(keys, lengths, queries, sizes.k))
-        again = sum(int(call.args[3].sum()) for call in in_full.mock_calls)
+        again = sum(int(call.args[3].sum()) for call in searches_in_full.mock_calls)
         figures.add(f"{precision} pass, all of the search", whole, "ms")
         figures.add(f"{precision} pass, all of the search, of the bfloat16 rate", 100 * floor / whole, "%")
         figures.add(f"{precision} pass: queries searched in full after all", again, f"of {sizes.repeats + 2} searches")
@@ -202,10 +203,15 @@ def bag_times(sizes: Sizes, figures: Figures) -> None:
 
         name = str(dtype).removeprefix("torch.")
         mine = milliseconds(sizes, both)
-        with patch.object(embedding_bag, "_kernels", lambda table: None):
+        with patch.object(embedding_bag, "_kernels", _always(None)):
             theirs = milliseconds(sizes, both)
         figures.add(f"dot, softmax, mix, forward and backward, {name} store", mine, "ms")
         figures.add(f"the same with torch's kernels, {name} store", theirs, "ms")
+
+
+def _always(kernels: object) -> Callable[[Tensor], object]:
+    """Stands in for the choice of kernels by where vectors are."""
+    return lambda _: kernels
 
 
 def step_times(sizes: Sizes, figures: Figures) -> None:
@@ -222,9 +228,6 @@ def step_times(sizes: Sizes, figures: Figures) -> None:
 
 def _step(sizes: Sizes, entries: int | None) -> float:
     """Milliseconds of a step; every memory is full of random unit keys."""
-    from memstack_models.training import run_folder
-    from memstack_models.training.trainer import Trainer
-
     memory = ["model.memory_layers=[]"] if entries is None else [f"memory.capacity={entries}", "memory.probe.every=0"]
     run = run_folder.recipe("paper-200m", [*sizes.model, *memory])
     length = (sizes.repeats + 4) * run.train.segment + 1  # no text ends while it is timed
@@ -244,10 +247,8 @@ def why_not() -> str:
     """What a GPU run lacks here, if anything."""
     if not torch.cuda.is_available():
         return "this needs a CUDA GPU of compute capability 8.0 or newer; --dry runs it at tiny sizes without one"
-    from memstack_exact.gpu.first_pass import unavailable
-
     shape = MemoryShape(rows=1, heads=1, key_dim=128, value_dim=128, capacity=1)
-    reason = unavailable(shape, torch.device("cuda"))
+    reason = gpu.unavailable(shape, torch.device("cuda"))
     return f"this {reason}" if reason else ""
 
 
@@ -256,7 +257,7 @@ def main(
     dry: Annotated[bool, typer.Option(help="Tiny sizes on the CPU, in Triton's interpreter.")] = False,
 ) -> None:
     """Check the GPU kernels, and measure them beside their goals."""
-    if dry:
+    if dry:  # before anything imports triton, which reads this once: imports within functions wait for it
         os.environ["TRITON_INTERPRET"] = "1"
     elif reason := why_not():
         typer.echo(reason, err=True)
@@ -272,7 +273,7 @@ def main(
     from memstack.store import embedding_bag_triton
 
     # On a CPU, torch's kernels would be measured.
-    with patch.object(embedding_bag, "_kernels", lambda table: embedding_bag_triton) if dry else nullcontext():
+    with patch.object(embedding_bag, "_kernels", _always(embedding_bag_triton)) if dry else nullcontext():
         check_search(sizes, figures)
         check_bags(sizes, figures)
         rate = matrix_rate(sizes, figures, card)

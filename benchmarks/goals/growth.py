@@ -76,7 +76,7 @@ def timed_memory(backend: str, *, memories: int, entries: int, segment: int, lim
     memory.reset()
     stream = KEY_SETS["drifting"](memory.shape, 0, DEVICE)
     adds = measure.add_entries(memory, stream, entries + max(segment, entries // 8), segment, limit_s)
-    queries, device = stream.queries(segment), measure.memory.device
+    queries, device = stream.queries(segment), memory.device
     found = memory.search(asked := queries[:, :, :ASKED], NEIGHBOURS)
     recall = recall_by_score(found, true_neighbours(memory, asked, NEIGHBOURS, device))
     searches = measure.time_call(lambda: memory.search(queries, NEIGHBOURS), repeats=REPEATS, device=device)

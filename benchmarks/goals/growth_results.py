@@ -4,7 +4,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
+from memstack_models.report.style import LIGHT, SeriesStyle, log_axis, panels, series_styles, sizes_axis, themed
 from rich.table import Table
 
 from memstack.cli.console import table
@@ -63,10 +65,6 @@ def slopes_table(results: Results, axis: str) -> Table:
 
 def draw(results: Results, axis: str) -> bytes:
     """Search, add and step by size, as a PNG; each panel's legend tells the slopes."""
-    # They need matplotlib, which asv's environments lack; asv imports this file.
-    import matplotlib.pyplot as plt
-    from memstack_models.report.style import LIGHT, SeriesStyle, log_axis, panels, series_styles, sizes_axis, themed
-
     lines = _lines(results, axis)
     look = series_styles([name for name in lines if name != NO_MEMORY] or [NO_MEMORY], LIGHT.ink) | {
         NO_MEMORY: SeriesStyle(GREY, "")

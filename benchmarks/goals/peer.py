@@ -137,9 +137,9 @@ def compare(shape: Shape, entries: int, turns: int, ours: str | Path, theirs: st
             open_workers.enter_context(Worker(python, side, request))
             for side, python in ((Memstack.name, ours), (Peer.name, theirs))
         ]
-        default = _in_turns(workers, turns) | {"peer": "as it comes"}
+        default: dict[str, Any] = _in_turns(workers, turns) | {"peer": "as it comes"}
         ef_search = workers[1].ask("tune")
-        tuned = _in_turns(workers, turns) | {"peer": f"efSearch {ef_search}"}
+        tuned: dict[str, Any] = _in_turns(workers, turns) | {"peer": f"efSearch {ef_search}"}
     return [{"entries": entries, **judged(entries, each["ratio"]), **each} for each in (default, tuned)]
 
 
@@ -189,7 +189,7 @@ def _write_keys(folder: Path, shape: Shape, entries: int) -> None:
 def _in_turns(workers: Sequence[Worker], turns: int) -> dict[str, Any]:
     """Steps of both sides one after the other: their medians, the ratio, and what recall they were made with."""
     samples = [[_rested(worker) for worker in workers] for _ in range(WARM_UP + turns)][WARM_UP:]
-    sides = {
+    sides: dict[str, Any] = {
         worker.side: worker.ready | {"ms": median(taken), "samples": list(taken), "recall": worker.ask("recall")}
         for worker, taken in zip(workers, zip(*samples, strict=True), strict=True)
     }

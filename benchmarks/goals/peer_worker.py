@@ -32,6 +32,10 @@ class Side(ABC):
     """How many entries less than its capacity a memory begins the steps with, for it cannot make room."""
 
     @abstractmethod
+    def __init__(self, shape: dict[str, Any]) -> None:
+        """Make the model and its memories, which are empty."""
+
+    @abstractmethod
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Add (rows, n, head_dim) keys and values to the memory of a layer."""
 
@@ -90,9 +94,10 @@ class Peer(Side):
     name = "memorizing-transformers-pytorch"
 
     def __init__(self, shape: dict[str, Any]) -> None:
-        from memorizing_transformers_pytorch import MemorizingTransformer
+        # It is installed in the peer's environment alone.
+        from memorizing_transformers_pytorch import MemorizingTransformer  # pyright: ignore[reportMissingImports]
 
-        self.model = MemorizingTransformer(
+        model: Any = MemorizingTransformer(
             num_tokens=shape["vocabulary"],
             dim=shape["dim"],
             depth=shape["layers"],
@@ -105,7 +110,8 @@ class Peer(Side):
             knn_memories_directory=str(Path(shape["folder"]) / "memories"),
             knn_memory_multiprocessing=shape["processes"],
         )
-        self.memories = self.model.create_knn_memories(batch_size=shape["rows"])
+        self.model = model
+        self.memories = model.create_knn_memories(batch_size=shape["rows"])
         self.below = shape["steps"] * shape["segment"] // 2
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:

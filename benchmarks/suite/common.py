@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -75,7 +76,8 @@ class Cell:
 
 def cell_of(names: Sequence[str], params: Sequence[object], base: Mapping[str, object]) -> Cell:
     """The cell that a benchmark's parameters describe, or the reason to skip it."""
-    cell = Cell(**{**base, **dict(zip(names, params, strict=True))})
+    axes: dict[str, Any] = {**base, **dict(zip(names, params, strict=True))}
+    cell = Cell(**axes)
     cell.require()
     return cell
 
@@ -108,6 +110,11 @@ def stream(key_set: str, shape: MemoryShape, seed: int = 0) -> KeyStream:
     return Recorded(shape, recording(entries=RECORDED_ENTRIES + SEGMENT), seed, DEVICE)
 
 
+def device_of(memory: Memory) -> torch.device:
+    """Where a memory is searched, by the name in the benchmarks' text, which asv tells results apart by."""
+    return memory.device
+
+
 class SharedFolder:
     """asv gives benchmarks that have a ``setup_cache`` one working folder for the length of a run."""
 
@@ -127,3 +134,9 @@ def once(cell: object, measure: Callable[[], Mapping[str, float]]) -> dict[str, 
 def key_of(name: str, cell: Cell) -> str:
     """What a cell's file is called: the benchmark's name and every axis."""
     return "-".join([name, *map(str, asdict(cell).values())])
+
+
+def set_unit(unit: str, *benchmarks: Callable[..., float]) -> None:
+    """Say in what unit ``track_`` benchmarks count: asv reads it off each function."""
+    for benchmark in benchmarks:
+        benchmark.__dict__["unit"] = unit

@@ -6,7 +6,7 @@ from memstack_models.training import run_folder
 from memstack.measure import BASELINES
 from memstack.plugins.config import MemoryConfig
 
-from .common import BACKENDS, DEVICE, SharedFolder, once, require_installed
+from .common import BACKENDS, DEVICE, SharedFolder, once, require_installed, set_unit
 
 CHECKPOINT = "stdlib-small"
 NONE = "none"
@@ -32,8 +32,8 @@ class HeldOut(SharedFolder):
     def track_bits_per_byte(self, memory: str, entries: int) -> float:
         return self._measured(memory, entries)["bits per byte"]
 
-    track_perplexity.unit = "perplexity per token"
-    track_bits_per_byte.unit = "bits per byte"
+    set_unit("perplexity per token", track_perplexity)
+    set_unit("bits per byte", track_bits_per_byte)
 
     def _measured(self, memory: str, entries: int) -> dict[str, float]:
         return once(f"perplexity-{memory}-{entries}", lambda: self._measure(memory, entries))

@@ -1,12 +1,12 @@
 """What a search costs and finds. Every class varies one or two axes round the base case of ``common.Cell``."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from memstack import Memory
 from memstack.contract.metrics import attention_mass_recall_by_score, recall, recall_by_score
 from memstack.measure import ATTENTION_SCALE, add_entries, timed, true_neighbours
 
-from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, key_of, once, stream
+from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, device_of, key_of, once, set_unit, stream
 
 ASKED = SEGMENT  # queries per memory that a recall is measured on
 
@@ -14,9 +14,11 @@ ASKED = SEGMENT  # queries per memory that a recall is measured on
 class _Search:
     """Seconds of one search of full memories, all of them in one call; warm, and with the device's work done."""
 
+    param_names: tuple[str, ...]
     base: Mapping[str, object] = {}
     rounds, number, warmup_time, repeat, timeout = 1, 1, 0.0, (3, 20, 3.0), 240
-    memory: Memory | None = None
+    memory: Any = None
+    """A Memory from the first setup on."""
 
     def setup(self, *params: object) -> None:
         if self.memory is None:  # asv calls this before every sample; a search changes nothing
@@ -25,12 +27,13 @@ class _Search:
             self.queries = keys.queries(self.cell.queries)
 
     def time_search(self, *params: object) -> None:
-        timed(lambda: self.memory.search(self.queries, self.cell.k), self.memory.device)
+        timed(lambda: self.memory.search(self.queries, self.cell.k), device_of(self.memory))
 
 
 class _Recall(SharedFolder):
     """What the same searches find, against exact search of the same entries in the same process."""
 
+    param_names: tuple[str, ...]
     base: Mapping[str, object] = {}
     timeout = 240
 
@@ -46,9 +49,9 @@ class _Recall(SharedFolder):
     def track_attention_mass_recall(self, *params: object) -> float:
         return self._measured()["attention-mass recall"]
 
-    track_recall.unit = "fraction of the true neighbours"
-    track_recall_by_score.unit = "fraction of the true neighbours or as good ones"
-    track_attention_mass_recall.unit = "fraction of the true neighbours' softmax weight"
+    set_unit("fraction of the true neighbours", track_recall)
+    set_unit("fraction of the true neighbours or as good ones", track_recall_by_score)
+    set_unit("fraction of the true neighbours' softmax weight", track_attention_mass_recall)
 
     def _measured(self) -> dict[str, float]:
         return once(key_of("recall", self.cell), self._measure)

@@ -1,27 +1,20 @@
-"""What a memory costs where it is used: whole training steps of a model of the shipped checkpoint's size.
+"""What a memory costs where it is used: whole training steps of a model of the shipped checkpoint's size."""
 
-``python -m benchmarks.suite.step [BACKEND] [--set train.compile=true ...]`` prints the ratio beside its goal.
-"""
-
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Annotated
 
 import torch
-import torch._dynamo  # which the first optimiser imports for seconds: once, before asv forks
-import typer
+import torch._dynamo  # pyright: ignore[reportUnusedImport] - for seconds by the first optimiser: once, before asv forks
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
-from rich.console import Console
 
 from memstack.measure import KEY_SETS, add_entries, timed
 
-from .common import BACKENDS, DEVICE, SharedFolder, once, require_affordable, require_installed
+from .common import BACKENDS, DEVICE, SharedFolder, once, require_affordable, require_installed, set_unit
 
 RECIPE, VOCABULARY, MEMORIES = "stdlib-small", 1024, 64
 SEGMENTS = 64  # of a document: no row ends one while it is timed
-GOALS = {8192: 1.5}
-"""By entries: how many times the step without a memory a step should take on a CPU. At other sizes it is reported."""
 
 
 class TrainingStep(SharedFolder):
@@ -49,58 +42,41 @@ class TrainingStep(SharedFolder):
     def track_ratio(self, backend: str, entries: int) -> float:
         return self._measured(backend, entries)["ratio"]
 
-    track_step.unit = "seconds"
-    track_ratio.unit = "times the step without a memory"
+    set_unit("seconds", track_step)
+    set_unit("times the step without a memory", track_ratio)
 
     def _measured(self, backend: str, entries: int) -> dict[str, float]:
-        return once(f"step-{backend}-{entries}", lambda: self._measure(backend, entries))
-
-    def _measure(self, backend: str, entries: int) -> dict[str, float]:
-        # No probe: it is the memory that is measured.
-        memory = {"backend": backend, "capacity": entries, "probe.every": 0}
-        trainers = (
-            self._create(*(f"memory.{name}={value}" for name, value in memory.items())),
-            self._create("model.memory_layers=[]"),
-        )
-        fill(trainers[0], entries)
-        turns = [[timed(each.advance, each.device)[1] for each in trainers] for _ in range(self.turns)]
-        return {"step": median(step for step, _ in turns), "ratio": median(step / without for step, without in turns)}
-
-    def _create(self, *overrides: str) -> Trainer:
-        """A trainer that has made its first step, in which every row starts a document."""
-        run = run_folder.recipe(RECIPE, [*self.settings, *overrides, f"train.device={DEVICE}"])
-        random = torch.Generator().manual_seed(0)
-        length = SEGMENTS * run.train.segment + 1
-        texts = list(torch.randint(VOCABULARY, (run.train.rows, length), generator=random))
-        trainer = Trainer(run, Path(), VOCABULARY, texts, [], torch.ones(VOCABULARY, dtype=torch.int64))
-        trainer.advance()
-        return trainer
+        return once(f"step-{backend}-{entries}", lambda: step_times(backend, entries, self.settings, self.turns))
 
 
-def main(
-    backend: Annotated[str, typer.Argument()] = "exact",
-    set_: Annotated[list[str], typer.Option("--set", help="Override a value of the recipe.")] = [],  # noqa: B006
-    entries: Annotated[list[int], typer.Option(help="Entries per memory; may be repeated.")] = [8192, 65536],  # noqa: B006
-) -> None:
-    """Print the ratio at each size beside its goal."""
-    benchmark = TrainingStep()
-    benchmark.settings = tuple(set_)
-    for each in entries:
-        benchmark.setup(backend, each)
-        measured = benchmark._measure(backend, each)
-        goal = f"goal {GOALS[each]}" if each in GOALS else "reported"
-        Console().print(
-            f"{backend}, {each:,} entries: {measured['ratio']:.2f} times the step without a memory ({goal}), "
-            f"{measured['step']:.3f} s"
-        )
+def step_times(backend: str, entries: int, settings: Sequence[str] = (), turns: int = 4) -> dict[str, float]:
+    """Seconds of a ``step`` with full memories, and its ``ratio`` to a step of the same model without: medians.
+
+    ``settings`` override the recipe's.
+    """
+    # No probe: it is the memory that is measured.
+    memory = {"backend": backend, "capacity": entries, "probe.every": 0}
+    trainers = (
+        _trainer(*settings, *(f"memory.{name}={value}" for name, value in memory.items())),
+        _trainer(*settings, "model.memory_layers=[]"),
+    )
+    _fill(trainers[0], entries)
+    taken = [[timed(each.advance, each.device)[1] for each in trainers] for _ in range(turns)]
+    return {"step": median(step for step, _ in taken), "ratio": median(step / without for step, without in taken)}
 
 
-def fill(trainer: Trainer, entries: int) -> None:
-    """Fill the trainer's memories."""
+def _trainer(*settings: str) -> Trainer:
+    """A trainer that has made its first step, in which every row starts a document."""
+    run = run_folder.recipe(RECIPE, [*settings, f"train.device={DEVICE}"])
+    random = torch.Generator().manual_seed(0)
+    length = SEGMENTS * run.train.segment + 1
+    texts = list(torch.randint(VOCABULARY, (run.train.rows, length), generator=random))
+    trainer = Trainer(run, Path(), VOCABULARY, texts, [], torch.ones(VOCABULARY, dtype=torch.int64))
+    trainer.advance()
+    return trainer
+
+
+def _fill(trainer: Trainer, entries: int) -> None:
     memories = [memory for stream in trainer.streams for memory in stream.memories]
     for seed, memory in enumerate(memories):
         add_entries(memory, KEY_SETS["drifting"](memory.shape, seed, DEVICE), entries)
-
-
-if __name__ == "__main__":
-    typer.run(main)

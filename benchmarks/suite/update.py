@@ -1,10 +1,11 @@
 """What writing costs: filling, adding to a full memory, resetting a row, and what whole life cycles wait for."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-from memstack import Memory, MemoryShape
+from memstack import MemoryShape
 from memstack.measure import CHUNK, Timing, timed
 from memstack.measure.runbooks import RUNBOOKS, play
 
@@ -14,9 +15,11 @@ from .common import (
     SharedFolder,
     cell_of,
     create,
+    device_of,
     once,
     require_affordable,
     require_installed,
+    set_unit,
     stream,
 )
 
@@ -24,7 +27,8 @@ from .common import (
 class _Update:
     base: Mapping[str, object] = {"memories": 1}
     rounds, number, warmup_time, repeat, timeout = 1, 1, 0.0, (3, 16, 3.0), 240
-    memory: Memory | None = None
+    memory: Any = None
+    """A Memory from the first setup on."""
 
 
 class Fill(_Update):
@@ -44,7 +48,7 @@ class Fill(_Update):
         self.memory.reset()
 
     def time_fill(self, *params: object) -> None:
-        timed(self._fill, self.memory.device)
+        timed(self._fill, device_of(self.memory))
 
     def _fill(self) -> None:
         for keys in self.chunks:
@@ -64,7 +68,7 @@ class AddToFull(_Update):
         self.keys = self.stream.keys(CHUNK)
 
     def time_add(self, *params: object) -> None:
-        timed(lambda: self.memory.add(self.keys, self.keys), self.memory.device)
+        timed(lambda: self.memory.add(self.keys, self.keys), device_of(self.memory))
 
 
 class Reset(_Update):
@@ -86,7 +90,7 @@ class Reset(_Update):
         self.next_row += 1
 
     def time_reset(self, *params: object) -> None:
-        timed(lambda: self.memory.reset(self.row), self.memory.device)
+        timed(lambda: self.memory.reset(self.row), device_of(self.memory))
 
 
 class LifeCycle(SharedFolder):
@@ -126,8 +130,7 @@ class LifeCycle(SharedFolder):
     def track_worst_add_ms(self, backend: str, runbook: str) -> float:
         return self._measured(backend, runbook)["worst add"]
 
-    for _track in (track_step_ms, track_worst_step_ms, track_add_ms, track_worst_add_ms):
-        _track.unit = "milliseconds"
+    set_unit("milliseconds", track_step_ms, track_worst_step_ms, track_add_ms, track_worst_add_ms)
 
     def _measured(self, backend: str, runbook: str) -> dict[str, float]:
         return once(f"life-{backend}-{runbook}", lambda: self._measure(backend, runbook))

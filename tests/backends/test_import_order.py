@@ -44,8 +44,9 @@ def use_faiss() -> None:
 def use_scann() -> None:
     import scann
 
+    pybind: Any = scann.scann_ops_pybind
     keys = unit_keys()
-    builder = scann.scann_ops_pybind.builder(keys, 4, "dot_product").set_n_training_threads(2)
+    builder = pybind.builder(keys, 4, "dot_product").set_n_training_threads(2)
     searcher = builder.tree(8, 8).score_ah(2).reorder(64).build()
     assert (searcher.search_batched_parallel(keys)[0][:, 0] == range(1024)).mean() > 0.9
 

@@ -1,9 +1,6 @@
 """How times grow: slopes, defects, what is left out, and all of it at a tiny size."""
 
-import ast
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ TINY = {
     "entries": Axis(sizes=(32, 64, 128), segment=16),
     "memories": Axis(sizes=(1, 2, 16), segment=16, entries=32),
 }
-ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG"
 
 app = typer.Typer()
@@ -131,12 +127,3 @@ def test_a_backend_that_fails_is_told_of_and_takes_no_other_down(
     assert "broken on purpose" in done.output
     results = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
     assert {cell["backend"] for cell in results["cells"]} == {"no memory"}
-
-
-def test_the_scripts_can_be_imported_without_what_they_draw_and_compare_with() -> None:
-    """They start in environments that have the backends' libraries only."""
-    code = "import sys; from benchmarks.goals import growth, peer, peer_worker; print(sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
-    assert "memstack_models" in loaded
-    assert not {"matplotlib", "faiss", "jax", "memorizing_transformers_pytorch"} & loaded

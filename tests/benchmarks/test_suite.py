@@ -1,7 +1,7 @@
 """The asv suite: every benchmark once at its smallest size, in asv's own machinery; skips, failures, configuration."""
 
-import importlib
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ import pytest
 from asv import util
 from asv.config import Config
 from asv_runner.benchmarks._base import Benchmark
-from asv_runner.discovery import disc_benchmarks, get_benchmark_from_name, update_sys_path
+from asv_runner.discovery import disc_benchmarks, get_benchmark_from_name
+from suite import common  # benchmarks/ is on the path: the very module that asv imports
 
 from memstack import BackendSpec, BackendUnavailableError, Memory
 from memstack.plugins.registry import Registry, registry
@@ -33,7 +34,6 @@ BASE = {"base": {"entries": 1280, "memories": 1, "queries": 8}}
 
 Cell = tuple[Any, ...]
 
-update_sys_path(str(FOLDER))
 SUITE: dict[type, dict[str, Benchmark]] = {}
 for found in disc_benchmarks(str(FOLDER)):
     SUITE.setdefault(type(found.func.__self__), {})[found.name] = found
@@ -67,8 +67,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
     """Every class at its smallest, in a folder of its own, as asv gives one."""
-    common = importlib.import_module("suite.common")  # as asv calls it
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMSTACK_CACHE", str(cache))
     monkeypatch.setattr(common, "RECORDED_ENTRIES", 1536)
@@ -84,7 +82,7 @@ def test_every_benchmark_runs(owner: type, cell: Cell) -> None:
         benchmark = made(name, owner, cell)
         assert benchmark.do_setup() == missing
         if not missing:
-            result = benchmark.do_run()
+            result: Any = benchmark.do_run()
             assert (min(result["samples"]) if benchmark.type == "time" else result) > 0
             # By ids, copies of one key count as missed.
             if name.endswith(("recall_by_score", "mass_recall")) and cell[0] == "exact":
@@ -149,8 +147,6 @@ def test_a_backend_that_fails_fails_its_benchmark(name: str, monkeypatch: pytest
 
 
 def test_what_costs_too_much_is_skipped_by_a_declared_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    common = importlib.import_module("suite.common")
-
     common.require_affordable("hnsw", 1 << 17)
     with pytest.raises(NotImplementedError, match="'hnsw' is given up to 131,072 keys here, this cell has 131,073"):
         common.require_affordable("hnsw", (1 << 17) + 1)
@@ -159,8 +155,6 @@ def test_what_costs_too_much_is_skipped_by_a_declared_rule(monkeypatch: pytest.M
 
 
 def test_numbers_of_one_measurement_are_measured_once() -> None:
-    common = importlib.import_module("suite.common")
-
     calls: list[int] = []
     numbers = [common.once("a/cell", lambda: calls.append(1) or {"recall": 1 / 3}) for _ in range(2)]
     assert numbers == [{"recall": 1 / 3}] * 2
@@ -177,3 +171,10 @@ def test_asv_finds_the_suite_sound() -> None:
     line = [sys.executable, "-m", "asv", "check", "--python=same"]
     done = subprocess.run(line, cwd=BENCHMARKS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_kept_results_are_those_of_the_benchmarks_as_they_are() -> None:
+    """asv drops the results of a benchmark whose text, or its setup's, has changed: keep the text, or measure again."""
+    kept = json.loads((BENCHMARKS / "results" / "benchmarks.json").read_text(encoding="utf-8"))
+    versions = {name: benchmark["version"] for name, benchmark in kept.items() if name != "version"}
+    assert versions == {name: benchmark.version for name, benchmark in EVERY.items()}

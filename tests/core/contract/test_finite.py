@@ -37,7 +37,7 @@ class Newest(IndexedMemory):
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf, 1e5])
 def test_inspected_keys_are_refused_as_ever(wrong: float, dtype: str) -> None:
     """Also what only the store's dtype cannot hold."""
-    memory = Newest(SHAPE, Newest.Options(dtype=dtype))
+    memory = Newest(SHAPE, Newest.Options.model_validate({"dtype": dtype}))
     keys, values = torch.zeros(1, 2, 4, 3), torch.zeros(1, 2, 4, 3)
     keys[0, 1, 2, 0] = wrong
     inspect_keys([values, keys])
@@ -125,7 +125,7 @@ def waits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, which: str =
         trainer.advance()
     state = [*trainer.model.parameters(), *stream.cache.state_dict().values()]
     stores = [inside(memory, "store") for memory in stream.memories]
-    stored = [part for store in stores for part in (store.keys, store.values)]
+    stored: list[Any] = [part for store in stores for part in (store.keys, store.values)]
     with Accelerator([*state, *stored], monkeypatch) as accelerator:
         trainer.advance()
     return accelerator.asked

@@ -33,7 +33,7 @@ def test_a_shape_takes_names_only() -> None:
 
 def test_a_memory_that_lacks_a_method_cannot_be_made() -> None:
     class Partial(Memory):
-        def add(self, keys: Any, values: Any) -> None:
+        def add(self, keys: Any, values: Any, lengths: Any = None, *, padded: Any = "right") -> None:
             raise NotImplementedError
 
     with pytest.raises(TypeError, match="abstract"):

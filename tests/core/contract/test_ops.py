@@ -132,6 +132,7 @@ def test_an_answer_outlives_its_number_where_backward_keeps_copies() -> None:
         mixed = found.mix(found.dot(queries).softmax(-1)).sum()
     del found
     mixed.backward()
+    assert queries.grad is not None
     assert bool(queries.grad.abs().sum() > 0)
 
 

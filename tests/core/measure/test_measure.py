@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from memstack import Memory, MemoryShape, SearchResult, create_memory
+from memstack.contract.validation import Padded
 from memstack.measure import (
     KEY_SETS,
     Timing,
@@ -129,8 +130,8 @@ class HalfMemory(Memory):
         self.shape = shape
         self.inside = create_memory("exact", shape)
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
-        self.inside.add(keys, values)
+    def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
+        self.inside.add(keys, values, lengths, padded=padded)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         found = self.inside.search(queries, k)
@@ -162,9 +163,8 @@ def test_a_memory_that_misses_half_is_measured_to_find_half(key_set: str) -> Non
 
 def test_every_verb_is_measured_as_often_as_was_asked() -> None:
     """100 entries in chunks of 30 fill the memory, 50 more turn it over; each of two rows is reset once."""
-    options = {"neighbours": 4, "chunk": 30, "queries": (2, 3), "repeats": 5, "turnover": 0.5}
     memory = create_memory("exact", SHAPE)
-    measured = measure_memory(memory, "isotropic", **options)
+    measured = measure_memory(memory, "isotropic", neighbours=4, chunk=30, queries=(2, 3), repeats=5, turnover=0.5)
     assert {q: len(timing.seconds) for q, timing in measured.search.items()} == {2: 5, 3: 5}
     assert [len(timing.seconds) for timing in (measured.fill, measured.add, measured.reset)] == [4, 2, 2]
     assert memory.lengths.tolist() == [0, 0]

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from memstack import MemoryShape, SearchResult, create_memory
+from memstack.contract.validation import Padded
 from memstack.measure import CHUNK, KEY_SETS
 from memstack.measure.runbooks import RUNBOOKS, Played, Runbook, documents, play
 from memstack.wrappers.base import MemoryWrapper
@@ -20,9 +21,9 @@ class Diary(MemoryWrapper):
         self.verbs: list[str] = []
         self.seen: list[Tensor] = []
 
-    def add(self, keys: Tensor, values: Tensor) -> None:
+    def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
         self.verbs.append("add")
-        super().add(keys, values)
+        super().add(keys, values, lengths, padded=padded)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         self.verbs.append("search")

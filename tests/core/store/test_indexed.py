@@ -176,7 +176,9 @@ def test_loading_does_not_keep_the_states_graph(memory: Recorder, data: Data) ->
     state["keys"].requires_grad_()
     state["values"].requires_grad_()
     memory.load_state_dict(state)
-    assert not memory.stored_keys.requires_grad
+    keys = memory.stored_keys
+    assert isinstance(keys, torch.Tensor)
+    assert not keys.requires_grad
     assert not memory.search(data.queries(1), 2).values.requires_grad
 
 

@@ -1,6 +1,7 @@
 """Recorded keys and queries: those of the model, in order, kept on disk, and played back as a key stream."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from memstack_models.data.errors import CheckpointError
 from memstack_models.data.load import tokenized
 from memstack_models.evaluation.recording import recordable, recording
 from memstack_models.training import run_folder
+from memstack_models.transformer.transformer import Block
 from torch.nn.functional import normalize
 
 from memstack import CorpusError, MemoryShape, ShapeError, create_memory
@@ -46,7 +48,7 @@ def test_every_memory_layer_and_head_is_recorded(checkpoint: str) -> None:
 def first_layers_queries(checkpoint: str, tokens: torch.Tensor) -> torch.Tensor:
     """What the first layer asks about a document's first tokens, (heads, tokens, head_dim), by the model's weights."""
     model, _ = run_folder.load_model(Path(checkpoint), run_folder.read_config(Path(checkpoint)), torch.device("cpu"))
-    block = model.blocks[0]
+    block = cast(Block, model.blocks[0])
     asked = block.attention.query(block.attention_norm(model.embedding(tokens.long())))
     return normalize(asked.unflatten(-1, (model.config.heads, -1)), dim=-1).transpose(0, 1)
 

@@ -1,0 +1,52 @@
+"""The goal scripts: each explains itself from a clone; the step beside its goal; what the peer's worker may import."""
+
+import ast
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.goals import step
+
+ROOT = Path(__file__).parents[2]
+TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
+SCRIPTS = ["exact", "gpu", "growth", "on_disk", "peer", "step"]
+PARTS = {"__init__", "growth_results", "peer_worker"}
+
+
+def test_every_file_is_a_script_or_part_of_one() -> None:
+    assert {path.stem for path in (ROOT / "benchmarks" / "goals").glob("*.py")} == {*SCRIPTS} | PARTS
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_explains_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = f"benchmarks.goals.{name}"
+    monkeypatch.delitem(sys.modules, module, raising=False)  # run_module warns of a module that was imported before
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert end.value.code == 0
+    assert "Usage:" in capsys.readouterr().out
+
+
+def test_a_step_is_told_beside_its_goal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(step, "GOALS", {64: 1.5})
+    step.main("exact", TINY, [64, 128])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("exact, 64 entries: ")
+    assert "times the step without a memory (goal 1.5)" in first
+    assert second.startswith("exact, 128 entries: ")
+    assert "times the step without a memory (reported)" in second
+
+
+def test_the_peers_worker_imports_no_more_than_both_sides_have() -> None:
+    """It runs in the Python of either library."""
+    code = "import sys; from benchmarks.goals import peer_worker; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
+    assert "torch" in loaded
+    assert not {"memstack", "memstack_models", "memorizing_transformers_pytorch", "faiss", "jax", "typer"} & loaded
