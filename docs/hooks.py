@@ -1,5 +1,7 @@
-"""What the site shows that no page holds: the measured pictures, and every option of every command."""
+"""What the site shows that no page holds: the measured pictures, the imports, every option of every command."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from memstack.cli.main import app
 
 MEASURED = "benchmarks/report/two-cores"
 """Where the pictures lie in the repository; pages link to them there, so that links work in both places."""
-COMMANDS = "<!-- every command -->"
+COMMANDS, IMPORTS = "<!-- every command -->", "<!-- imports -->"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -23,10 +25,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Lead the links to where the pictures are in the site, and write down the commands."""
+def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
+    """Lead the links to where the pictures are in the site, and write down the commands and the imports."""
     markdown = markdown.replace(f"../{MEASURED}/", "report/")
-    return markdown.replace(COMMANDS, "\n\n".join(commands())) if COMMANDS in markdown else markdown
+    if COMMANDS in markdown:
+        markdown = markdown.replace(COMMANDS, "\n\n".join(commands()))
+    if IMPORTS in markdown:
+        markdown = markdown.replace(IMPORTS, imports(Path(config.config_file_path).parent))
+    return markdown
+
+
+def imports(root: Path) -> str:
+    """What ``make imports`` prints of the core and the models, as a code block."""
+    line = [sys.executable, "tests/helpers/imports.py"]
+    printed = subprocess.run(line, cwd=root, capture_output=True, text=True, check=False).stdout
+    core, models = printed.split("\n\n")[:2]
+    return f"```text\n{core}\n\n{models}\n```"
 
 
 def commands() -> Iterator[str]:
