@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from memstack import IndexedMemory, MemoryShape
+from memstack import IndexedMemory
 from memstack_bucketed.plan import BucketPlan, SearchSize, cheapest_plan, rounded
 from memstack_bucketed.two_stages import bucketed_slots
 
@@ -27,16 +27,12 @@ class BucketedMemory(IndexedMemory):
         block: PositiveInt | None = None
         """Scores held at once, but one of each bucket at least; by default 256K on a CPU (1 MB) and 256M elsewhere."""
 
-    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
-        super().__init__(shape, options)
-        self.recall_target = options.recall_target
-        self.block = options.block
+    options: Options
 
     def plan(self, q: int, k: int) -> BucketPlan | None:
         """Return the plan by which q queries of each memory would now be searched for k neighbours; None is exactly."""
         search = SearchSize(int(self.lengths.max()), k, q, self.shape.key_dim)
-        return cheapest_plan(rounded(search), self.recall_target)
+        return cheapest_plan(rounded(search), self.options.recall_target)
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
@@ -48,8 +44,8 @@ class BucketedMemory(IndexedMemory):
     ) -> Int[Tensor, "rows heads q candidates"]:
         plan = self.plan(queries.shape[2], k)
         if plan is None:
-            return self.nearest_slots(queries, k, block=self.block)
-        block = self.block or (CPU_BLOCK if self.device.type == "cpu" else BLOCK)
+            return self.nearest_slots(queries, k, block=self.options.block)
+        block = self.options.block or (CPU_BLOCK if self.device.type == "cpu" else BLOCK)
         return bucketed_slots(self.stored_keys, self.lengths, queries, k, plan, block)
 
     def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:

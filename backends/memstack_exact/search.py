@@ -35,11 +35,11 @@ class ExactMemory(IndexedMemory):
                 )
             return self
 
+    options: Options
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
         super().__init__(shape, options)
-        self.block = options.block
-        self.first_pass = choose_first_pass(options.first_pass, shape, options)
+        self.first_pass = choose_first_pass(self.options.first_pass, shape, self.options)
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
@@ -58,4 +58,4 @@ class ExactMemory(IndexedMemory):
             slots = self.first_pass.search(keys, self.written, queries, k)
             if slots is not None:
                 return slots
-        return self.nearest_slots(queries, k, block=self.block).sort(-1).values
+        return self.nearest_slots(queries, k, block=self.options.block).sort(-1).values

@@ -27,7 +27,7 @@ class FaissIVFMemory(PerHeadIndexMemory):
         nprobe: PositiveInt = 16
         """Lists visited per query; more is slower and more accurate."""
         codec: Literal["flat", "sq8", "pq"] = "flat"
-        """How the lists hold keys: as float32, in a byte per dimension, or product quantised to a byte per two."""
+        """Form in which lists hold keys: float32, in a byte per dimension, or product quantised to a byte per two."""
         rescored: PositiveInt = 4
         """With sq8 and pq, how many candidates per neighbour the store scores exactly."""
         retrain_after: PositiveFloat = 1.0
@@ -47,13 +47,14 @@ class FaissIVFMemory(PerHeadIndexMemory):
                 raise ValueError(f"codec pq needs exact_below of at least {PQ_POINTS}, got {self.exact_below}")
             return self
 
+    options: Options
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         options = options or self.Options()
         # faiss-cpu has no such class; its index then lies on the CPU beside a store on the GPU.
         on_gpu = options.device.startswith("cuda") and hasattr(faiss, "StandardGpuResources")
         # faiss's GPU indexes are not safe to use from several threads.
-        self.options = options.model_copy(update={"threads": 1}) if on_gpu else options
-        super().__init__(shape, self.options)
+        super().__init__(shape, options.model_copy(update={"threads": 1}) if on_gpu else options)
         self._resources = faiss.StandardGpuResources() if on_gpu else None
         self._gpu = self.stored_keys.device.index or 0
         self._shards = self.options.shards or (GPU_SHARDS if on_gpu else None)

@@ -60,7 +60,7 @@ class RemovingLists:
         self._filled = max(self._filled, int(slots.max()) + 1)
 
     def search(self, queries: Array, k: int) -> Array:
-        """Up to k slots per query; faiss pads with -1."""
+        """Return up to k slots per query; faiss pads with -1."""
         return self._index.search(queries, k)[1]
 
 
@@ -96,7 +96,7 @@ class AgedLists:
         self._shards = {serial: index for serial, index in self._shards.items() if serial in owners}
 
     def search(self, queries: Array, k: int) -> Array:
-        """Up to k slots per query and shard, -1 where a shard answered with what it no longer owns."""
+        """Return up to k slots per query and shard, -1 where a shard answered with what it no longer owns."""
         found: list[Array] = []
         for serial, index in self._shards.items():
             slots = index.search(queries, k)[1]

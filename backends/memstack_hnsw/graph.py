@@ -18,11 +18,11 @@ class Graph:
 
     @property
     def room(self) -> int:
-        """How many keys can still be added."""
+        """Keys that can still be added."""
         return 2 * self._capacity - self._added
 
     def holds(self, slots: Array) -> Array:
-        """Whether each slot has a node."""
+        """Return, for each of these slots, whether it has a node."""
         return self._node_of[slots] >= 0
 
     def add(self, slots: Array, keys: Array) -> None:
@@ -39,7 +39,8 @@ class Graph:
         self._node_of[slots], self._slot_of[nodes] = nodes, slots
 
     def search(self, queries: Array, k: int, ef: int, threads: int) -> Array:
-        """The slots of up to k nearest keys. hnswlib raises where it cannot reach k of them: then it looks further."""
+        """Return the slots of up to k nearest keys, of (q, dim) queries as (q, k or fewer)."""
+        # hnswlib raises where it cannot reach k of them: then it looks further.
         k = min(k, int((self._node_of >= 0).sum()))
         ef = max(ef, k)
         while k:

@@ -7,7 +7,7 @@ import hnswlib
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from memstack import MemoryShape, PerHeadIndexMemory
+from memstack import PerHeadIndexMemory
 from memstack_hnsw.graph import Array, Graph
 
 
@@ -28,9 +28,7 @@ class HNSWMemory(PerHeadIndexMemory):
         seed: int = Field(default=0, ge=0, lt=1 << 31)
         """Seeds the levels of the graph."""
 
-    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        self.options = options or self.Options()
-        super().__init__(shape, self.options)
+    options: Options
 
     def build_index(self, keys: Array) -> "HNSWIndex":
         new_graph = partial(_new_graph, self.options, self.shape.key_dim, self.shape.capacity)
@@ -57,15 +55,15 @@ class HNSWIndex:
 
     def add(self, slots: Array, keys: Array) -> None:
         while len(slots):
-            some = slice(self._current.room)
-            replacing = self._current.holds(slots[some])
+            n = min(self._current.room, len(slots))
+            replacing = self._current.holds(slots[:n])
             if replacing.any():
                 self._next = self._next or self._new_graph()
-                self._next.add(slots[some][replacing], keys[some][replacing])
-            self._current.add(slots[some], keys[some])
+                self._next.add(slots[:n][replacing], keys[:n][replacing])
+            self._current.add(slots[:n], keys[:n])
             if self._current.room == 0 and self._next is not None:
                 self._current, self._next = self._next, None
-            slots, keys = slots[some.stop :], keys[some.stop :]
+            slots, keys = slots[n:], keys[n:]
 
     def search(self, queries: Array, k: int) -> Array:
         return self._current.search(queries, k, self._ef_search, self._threads)

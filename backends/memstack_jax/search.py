@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from memstack import IndexedMemory, MemoryShape, Quantised
 from memstack.store import next_power_of_2
-from memstack_jax.buckets import TILE
-from memstack_jax.programs import Keys, Plan, top_slots, written
+from memstack_jax.programs import Keys, StaticArguments, top_slots, write_keys
+from memstack_jax.reduction import TILE
 
 BLOCK = 1 << 28  # scores held at once: 1 GB of them
 CPU_BLOCK = 1 << 20  # about a core's cache
@@ -37,16 +37,16 @@ class JaxMemory(IndexedMemory):
         """``native`` is jax.lax.approx_max_k, which reduces on TPUs and is exact elsewhere, whatever the target;
         ``buckets`` does the same reduction everywhere, so that a TPU's recall can be seen without one."""
 
+    options: Options
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
         super().__init__(shape, options)
-        self.options = options
         self._jax_device = _device_beside(self.stored_keys.device)
         self._shared = self._shares_memory()
         self._copy: Keys | None = None
 
     def index_add(
-        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+        self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
         # A write that fails leaves no copy behind, and the next search copies the store anew.
         copy, self._copy = self._copy, None
@@ -62,7 +62,7 @@ class JaxMemory(IndexedMemory):
             self._keys(),
             self._to_jax(pad(queries, (0, 0, 0, next_power_of_2(q) - q))),
             self.lengths.int().numpy(),
-            self._plan(k),
+            self._static_arguments(k),
         ).block_until_ready()  # torch writes to the shared store as soon as this returns
         found = torch.from_dlpack(slots) if self._shared else torch.from_numpy(np.array(slots))
         return found[:, :, :q].to(self.device, torch.int64)
@@ -71,13 +71,13 @@ class JaxMemory(IndexedMemory):
         pass  # only slots within a row's length are searched
 
     def _shares_memory(self) -> bool:
-        """Whether JAX's device and the store's are one."""
+        """Return whether JAX's device and the store's are one."""
         return {"gpu": "cuda"}.get(self._jax_device.platform, self._jax_device.platform) == self.device.type
 
-    def _plan(self, k: int) -> Plan:
+    def _static_arguments(self, k: int) -> StaticArguments:
         platform, buckets = self._jax_device.platform, self.options.reduction == "buckets"
         used = min(self.shape.capacity, max(TILE, next_power_of_2(int(self.lengths.max()))))
-        return Plan(
+        return StaticArguments(
             used=used,
             k=min(used, next_power_of_2(k)),
             buckets=buckets,
@@ -103,7 +103,7 @@ class JaxMemory(IndexedMemory):
         slots = pad(slots, (0, gap), value=self.shape.capacity)
         sent = tuple(self._to_jax(pad(part, (0, 0, 0, gap))) for part in keys)
         # The caller may change its keys as soon as this returns.
-        return jax.block_until_ready(written(copy, rows.int().numpy(), slots.int().numpy(), sent))
+        return jax.block_until_ready(write_keys(copy, rows.int().numpy(), slots.int().numpy(), sent))
 
     def _to_jax(self, tensor: Tensor) -> jax.Array:
         """The same memory where it is shared; otherwise sent, in float32, for numpy knows no bfloat16."""

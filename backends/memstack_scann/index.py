@@ -43,9 +43,10 @@ class ScannMemory(PerHeadIndexMemory):
                 raise ValueError(f"exact_below should be at least {CODES}, for codes are trained on as many keys")
             return self
 
+    options: Options
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        self.options = options or self.Options()
-        super().__init__(shape, self.options)
+        super().__init__(shape, options)
         _quieten()
 
     def build_index(self, keys: Array) -> "ScannIndex":

@@ -26,13 +26,15 @@ def nearest_slots(
     core's cache) and 256M elsewhere.
     """
     block = block or (1 << 20 if keys.device.type == "cpu" else 1 << 28)
-    memories, flat, live = keys.flatten(0, 1), queries.flatten(0, 1), lengths.repeat_interleave(keys.shape[1])
-    slots = torch.empty(*flat.shape[:2], k, dtype=torch.int64, device=keys.device)
-    q_block = max(1, min(flat.shape[1], block // KEYS))
+    flat_keys, flat_queries = keys.flatten(0, 1), queries.flatten(0, 1)
+    flat_lengths = lengths.repeat_interleave(keys.shape[1])
+    memories, q, _ = flat_queries.shape
+    slots = torch.empty(memories, q, k, dtype=torch.int64, device=keys.device)
+    q_block = max(1, min(q, block // KEYS))
     m_block = max(1, block // (min(int(lengths.max()), KEYS) * q_block))
-    for some in _slices(flat.shape[0], m_block):
-        for asked in _slices(flat.shape[1], q_block):
-            slots[some, asked] = _best_of_blocks(memories[some], live[some], flat[some, asked], k, block)
+    for m in _slices(memories, m_block):
+        for part in _slices(q, q_block):
+            slots[m, part] = _best_of_blocks(flat_keys[m], flat_lengths[m], flat_queries[m, part], k, block)
     return slots.unflatten(0, keys.shape[:2])
 
 
@@ -47,43 +49,44 @@ def _best_of_blocks(
     longest = max(int(lengths.max()), k)
     size = max(block // (queries.shape[0] * queries.shape[1]), k)
     scores, slots = [], []
-    for some in _slices(longest, size):
-        products = torch.bmm(queries, keys[:, some].to(torch.float32).mT)
-        dead = _dead(lengths, some)
+    for key_block in _slices(longest, size):
+        products = torch.bmm(queries, keys[:, key_block].to(torch.float32).mT)
+        dead = _dead(lengths, key_block)
         if dead is not None:
             products.masked_fill_(dead[:, None].to(products.device), -torch.inf)
         found = top_k(products, min(k, products.shape[-1]))
-        scores, slots = [*scores, products.gather(-1, found)], [*slots, found + some.start]
+        scores, slots = [*scores, products.gather(-1, found)], [*slots, found + key_block.start]
         if len(scores) > 1:
             best = torch.cat(scores, -1).topk(k, sorted=False)
             scores, slots = [best.values], [torch.cat(slots, -1).gather(-1, best.indices)]
     return slots[0]
 
 
-def _dead(lengths: Int[Tensor, " memories"], some: slice) -> Bool[Tensor, "memories n"] | None:
-    """Which slots of a slice hold nothing, or None if all hold a key."""
-    if int(lengths.min()) >= some.stop:
+def _dead(lengths: Int[Tensor, " memories"], block: slice) -> Bool[Tensor, "memories slots"] | None:
+    """Return True for the slots of a block that hold nothing, or None if all hold a key."""
+    if int(lengths.min()) >= block.stop:
         return None
-    return torch.arange(some.start, some.stop) >= lengths[:, None]
+    return torch.arange(block.start, block.stop) >= lengths[:, None]
 
 
-def _slices(n: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(n, start + size)) for start in range(0, n, size))
+def _slices(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(total, start + size)) for start in range(0, total, size))
 
 
 def top_k(scores: Float[Tensor, "*outer n"], k: int) -> Int[Tensor, "*outer k"]:
     """Return where the k largest scores are, in no order, at about half the price of torch.topk.
 
     The scores are dealt into strided buckets (score i into bucket i mod n/16). The k largest lie in the k buckets with
-    the largest maxima, so that only 16k scores and the maxima need sorting (paper notes, exact bucket argument).
+    the largest maxima, for those k maxima alone are no smaller than any score elsewhere. So only 16k scores and the
+    maxima need sorting.
     """
     n = scores.shape[-1]
     buckets = n // BUCKET
     if buckets < 2 * k:
         return scores.topk(k, sorted=False).indices
-    whole = scores[..., : buckets * BUCKET].unflatten(-1, (BUCKET, buckets))
-    best = whole.amax(-2).topk(k, sorted=False).indices
-    members = whole.gather(-1, best[..., None, :].expand(*best.shape[:-1], BUCKET, k)).flatten(-2)
+    dealt = scores[..., : buckets * BUCKET].unflatten(-1, (BUCKET, buckets))
+    best = dealt.amax(-2).topk(k, sorted=False).indices
+    members = dealt.gather(-1, best[..., None, :].expand(*best.shape[:-1], BUCKET, k)).flatten(-2)
     tail = scores[..., buckets * BUCKET :]
     chosen = torch.cat([members, tail], -1).topk(k, sorted=False).indices
     in_bucket = (chosen // k) * buckets + best.gather(-1, chosen % k)

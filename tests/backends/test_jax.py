@@ -19,7 +19,7 @@ from memstack.testing.harness import Data
 jax = pytest.importorskip("jax", reason="pip install 'memstack[jax]'")
 
 from memstack_jax import search  # noqa: E402 - imports jax
-from memstack_jax.buckets import bucket_count, bucket_top_k  # noqa: E402
+from memstack_jax.reduction import bucket_count, bucket_top_k  # noqa: E402
 from memstack_jax.search import JaxMemory  # noqa: E402
 
 SHAPE = MemoryShape(rows=3, heads=2, key_dim=8, value_dim=2, capacity=300)
@@ -147,10 +147,10 @@ def test_small_blocks_of_scores_change_no_answer(monkeypatch: pytest.MonkeyPatch
     memory, data = make(), Data(SHAPE)
     fill(memory, data, 290)
     queries = data.queries(13)
-    whole = memory.search(queries, 9)
+    in_one_block = memory.search(queries, 9)
     for block in (1, 3 * 300):
         monkeypatch.setattr(search, "CPU_BLOCK", block)
-        ensure_same_answer(f"blocks of {block}", memory.search(queries, 9), whole)
+        ensure_same_answer(f"blocks of {block}", memory.search(queries, 9), in_one_block)
 
 
 # What is compiled -------------------------------------------------------------------------------------------------
@@ -180,12 +180,12 @@ def test_adding_to_a_copy_compiles_few_programs() -> None:
     # A key_dim of its own, so that no other test has compiled what this one counts.
     shape = MemoryShape(rows=2, heads=2, key_dim=6, value_dim=1, capacity=1000)
     memory, data = make(shape), Data(shape)
-    before = compiled(search.written)
+    before = compiled(search.write_keys)
     for chunk in (1, *range(65, 129, 5)):
         fill(memory, data, chunk)
         memory.search(data.queries(1), 1)
     # The whole ring for the first search, then 128 keys.
-    assert compiled(search.written) - before == 2
+    assert compiled(search.write_keys) - before == 2
 
 
 # Where the keys are -----------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_a_copy_that_could_not_be_written_is_made_anew(monkeypatch: pytest.Monke
         raise RuntimeError("the device is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(search, "written", fails)
+        patch.setattr(search, "write_keys", fails)
         with pytest.raises(RuntimeError, match="the device is full"):
             fill(memory, data, 20)
     ensure_same_answer("after a failed add", memory.search(queries, 5), before)

@@ -18,14 +18,14 @@ class LSHMemory(IndexedMemory):
         seed: int = 0
         """Seeds the hyperplanes."""
 
+    options: Options
+
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
         super().__init__(shape, options)
-        self.candidates = options.candidates
-        random = torch.Generator().manual_seed(options.seed)
-        self.planes = torch.randn(shape.key_dim, options.bits, generator=random).to(self.device)
+        random = torch.Generator().manual_seed(self.options.seed)
+        self.planes = torch.randn(shape.key_dim, self.options.bits, generator=random).to(self.device)
         # Sides as +1 and -1, so that a matrix product counts those that agree.
-        self.sides = torch.zeros(shape.rows, shape.heads, shape.capacity, options.bits, device=self.device)
+        self.sides = torch.zeros(shape.rows, shape.heads, shape.capacity, self.options.bits, device=self.device)
 
     def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
         self.sides[rows[:, None], :, slots] = self.sides_of(keys).transpose(1, 2)
@@ -35,7 +35,7 @@ class LSHMemory(IndexedMemory):
         used = int(lengths.max())
         agreement = self.sides_of(queries) @ self.sides[:, :, :used].mT
         dead = (torch.arange(used) >= lengths[:, None])[:, None, None].to(self.device)
-        return agreement.masked_fill(dead, -torch.inf).topk(min(used, max(k, self.candidates))).indices
+        return agreement.masked_fill(dead, -torch.inf).topk(min(used, max(k, self.options.candidates))).indices
 
     def index_forget(self, rows: Tensor) -> None:
         """Nothing to do: a side is looked at only while its slot is live, and adding replaces it."""
