@@ -47,11 +47,13 @@ def commands() -> Iterator[str]:
     """A section for each command, as its ``--help`` has it."""
     group: Any = typer.main.get_command(app)
     for name in group.list_commands(None):
-        command = group.get_command(None, name)
+        _, command, _ = group.resolve_command(None, [name])
         arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
         options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
         usage = " ".join(["memstack", name, *(_placeholder(argument) for argument in arguments)])
-        yield f"## {name}\n\n    {usage}\n\n{_flowing(command.help)}"
+        examples = [line for line in (command.epilog or "").split("\n\n") if line.startswith("memstack")]
+        shown = "\n".join(f"    {line}" for line in [usage, *examples])
+        yield f"## {name}\n\n{shown}\n\n{_flowing(command.help)}"
         if arguments or options:
             yield "\n".join(["| | |", "|---|---|", *map(_line, [*arguments, *options])])
 

@@ -18,11 +18,11 @@ def main(folder: Path, overrides: list[str]) -> dict[str, float]:
     tokenizer = tokenizer_for(run.data)
     run_folder.create(folder, run, tokenizer)
     trainer = create_trainer(run, folder, tokenizer)
-    trainer.train(lambda entry: print(f"step {entry['step']}: loss {entry['loss']:.3f}"))
+    trainer.train(lambda entry: print(entry.model_dump_json(exclude_none=True)))
 
     comparison = Comparison(folder)
     memories = {"with its memory": run.memory, "without": None}
-    perplexities = {name: comparison.evaluate(memory).evaluation.perplexity() for name, memory in memories.items()}
+    perplexities = {name: comparison.evaluate(memory).perplexity for name, memory in memories.items()}
     for name, perplexity in perplexities.items():
         print(f"{name}: perplexity {perplexity:.2f}")
     return perplexities

@@ -1,9 +1,9 @@
 """memstack: long-term kNN memory for transformers, with interchangeable search backends."""
 
-from memstack.attention import Attended, MemoryAttention, attend, local_attention
-from memstack.bank import MemoryBank
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from memstack.contract.corpus import SPLITS, Corpus, Document, Split, check_split
-from memstack.contract.entries import Entries, FetchedEntries
 from memstack.contract.errors import (
     BackendUnavailableError,
     CommitError,
@@ -17,26 +17,48 @@ from memstack.contract.errors import (
     MemstackError,
     NonFiniteError,
     OptionsError,
+    RecordError,
     ShapeError,
     StaleResultError,
     StateError,
     UnknownBackendError,
     UnknownCorpusError,
 )
-from memstack.contract.finite import inspect_keys
-from memstack.contract.memory import Memory
-from memstack.contract.ops import save_searches, search
-from memstack.contract.result import MISSING_SCORE, SearchResult
 from memstack.contract.shape import MemoryShape
-from memstack.contract.state import check_state, new_state, select_rows
-from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
 from memstack.contract.version import Version
 from memstack.plugins.hookspecs import hookimpl
 from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
-from memstack.store.indexed import IndexedMemory
-from memstack.store.int8 import Quantised
-from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
+
+if TYPE_CHECKING:
+    from memstack.attention import Attended, MemoryAttention, attend, local_attention
+    from memstack.bank import MemoryBank
+    from memstack.contract.entries import Entries, FetchedEntries
+    from memstack.contract.finite import inspect_keys
+    from memstack.contract.memory import Memory
+    from memstack.contract.ops import save_searches, search
+    from memstack.contract.result import MISSING_SCORE, SearchResult
+    from memstack.contract.state import check_state, new_state, select_rows
+    from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
+    from memstack.store.indexed import IndexedMemory
+    from memstack.store.int8 import Quantised
+    from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
+
+# What needs torch is imported when it is first asked for: listings, help and a shell that completes do without.
+_LATER = {
+    "memstack.attention": ("Attended", "MemoryAttention", "attend", "local_attention"),
+    "memstack.bank": ("MemoryBank",),
+    "memstack.contract.entries": ("Entries", "FetchedEntries"),
+    "memstack.contract.finite": ("inspect_keys",),
+    "memstack.contract.memory": ("Memory",),
+    "memstack.contract.ops": ("save_searches", "search"),
+    "memstack.contract.result": ("MISSING_SCORE", "SearchResult"),
+    "memstack.contract.state": ("check_state", "new_state", "select_rows"),
+    "memstack.contract.validation": ("Padded", "check_add", "check_reset", "check_search", "check_select"),
+    "memstack.store.indexed": ("IndexedMemory",),
+    "memstack.store.int8": ("Quantised",),
+    "memstack.store.per_head": ("PerHeadIndexMemory", "SearchIndex"),
+}
 
 __all__ = [
     "MISSING_SCORE",
@@ -71,6 +93,7 @@ __all__ = [
     "Padded",
     "PerHeadIndexMemory",
     "Quantised",
+    "RecordError",
     "SearchIndex",
     "SearchResult",
     "ShapeError",
@@ -99,3 +122,15 @@ __all__ = [
     "search",
     "select_rows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LATER.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(module), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,3 +11,5 @@ import torch
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+pytest_plugins = ["helpers.command_line"]

@@ -5,22 +5,22 @@ nothing done to the scores. Every figure is a ratio of medians, the calls made i
 and in its own time (what else the machine does counts little) unless it says otherwise. A minute and a half.
 """
 
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
 from memstack_exact.search import ExactMemory
-from rich.console import Console
-from rich.table import Table
 
 from memstack import MemoryShape
+from memstack.cli import console
 from memstack.measure import KEY_SETS, KeyStream
+from memstack.plugins.config import Frozen
+from memstack.plugins.records import Record
 
 K = 32
 CHUNK = 4096
@@ -31,7 +31,25 @@ TORCH = 2.7
 REPEATS = 9
 
 Calls = Mapping[str, Callable[[], object]]
-Rows = list[dict[str, object]]
+
+
+class Row(Frozen):
+    """One figure beside its goal."""
+
+    what: str
+    goal: str
+    reached: float
+    met: bool
+
+
+class ExactGoals(Record):
+    """What ``exact.py`` writes."""
+
+    kind: Literal["exact-goals"] = "exact-goals"
+    rows: tuple[Row, ...]
+
+
+Rows = list[Row]
 
 
 def medians(calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
@@ -67,9 +85,9 @@ def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
         torch.bmm(queries, keys[:, start : start + CHUNK].mT)
 
 
-def row(what: str, reached: float, goal: float, *, least: bool = False) -> dict[str, object]:
+def row(what: str, reached: float, goal: float, *, least: bool = False) -> Row:
     met = reached >= goal if least else reached <= goal
-    return {"what": what, "goal": f"{'≥' if least else '≤'} {goal:g}", "reached": round(reached, 2), "met": met}
+    return Row(what=what, goal=f"{'≥' if least else '≤'} {goal:g}", reached=round(reached, 2), met=met)
 
 
 def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
@@ -183,7 +201,7 @@ def _bytes_held(thing: object) -> int:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write the figures as JSON.")] = None,
     quick: Annotated[bool, typer.Option(help="Only 8,192 entries of width 64: some seconds.")] = False,
 ) -> None:
     """Print each figure beside its goal."""
@@ -201,13 +219,11 @@ def main(
         two_threads(rows, 65536)
         if os.access("/proc/self/clear_refs", os.W_OK):
             working_memory(rows)
-    table = Table("what", "goal", "reached", "")
-    table.columns[0].overflow = "fold"
+    lines = console.table("what", right=["goal", "reached", ""])
     for each in rows:
-        table.add_row(str(each["what"]), str(each["goal"]), str(each["reached"]), "" if each["met"] else "short")
-    Console(width=120).print(table)
-    if out is not None:
-        out.write_text(json.dumps(rows, indent=1) + "\n")
+        lines.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
+    console.OUT.print(lines)
+    console.write_record(out, ExactGoals(rows=tuple(rows)))
 
 
 if __name__ == "__main__":

@@ -234,7 +234,7 @@ def _step(sizes: Sizes, entries: int | None) -> float:
     texts = list(torch.randint(sizes.vocabulary, (run.train.rows, length)))
     trainer = Trainer(run, Path(), sizes.vocabulary, texts, [], torch.ones(sizes.vocabulary, dtype=torch.int64))
     trainer.advance()
-    for inside in (memory for stream in trainer.streams for memory in stream.memories):
+    for inside in (memory for stream in trainer.streams for memory in stream.bank.values()):
         chunk = (inside.shape.rows, inside.shape.heads, min(4096, inside.shape.capacity), inside.shape.key_dim)
         while int(inside.lengths.min()) < inside.shape.capacity:
             inside.add(unit(*chunk, device=sizes.device), torch.randn(*chunk, device=sizes.device))

@@ -9,7 +9,6 @@ that of a model's single memory layer, full of drifting keys. A backend that tak
 there on, and said to be.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,17 +19,18 @@ from typing import Annotated, Any
 import torch
 import typer
 from memstack_models.report.collect import Attempts
+from memstack_models.report.records import LeftOut
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
-from rich.console import Console
 
 from benchmarks.suite.common import DEVICE
 from memstack import measure
+from memstack.cli.console import ERR, OUT, say
 from memstack.contract.metrics import recall_by_score
 from memstack.measure import KEY_SETS, TooSlowError, true_neighbours
 from memstack.plugins.registry import registry
 
-from .growth_results import NO_MEMORY, Cell, axis_names, draw, slopes, slopes_table
+from .growth_results import NO_MEMORY, Cell, Growth, axis_names, draw, slopes, slopes_table
 
 RESULTS = "growth.json"
 RECIPE, VOCABULARY, NEIGHBOURS, KEY_DIM = "stdlib-small", 1024, 32, 64
@@ -71,8 +71,7 @@ def timed_memory(backend: str, *, memories: int, entries: int, segment: int, lim
     TooSlowError once those have taken ``limit_s``.
     """
     trainer = _trainer(backend, memories, entries, segment)
-    memory: Any = trainer.streams[0].memories[0]
-    memory = memory.memory  # inside of what measures how long it takes
+    (memory,) = trainer.streams[0].bank.values()
     memory.reset()
     stream = KEY_SETS["drifting"](memory.shape, 0, DEVICE)
     adds = measure.add_entries(memory, stream, entries + max(segment, entries // 8), segment, limit_s)
@@ -107,44 +106,41 @@ def main(
     backend: Annotated[list[str] | None, typer.Option(help="Only these backends.")] = None,
 ) -> None:
     """Measure how times grow, print the slopes, draw them."""
-    console = Console()
     if not redraw:
         out.mkdir(parents=True, exist_ok=True)
         axes = {name: _up_to(axis, {"entries": entries, "memories": memories}[name]) for name, axis in AXES.items()}
-        measured = _measured(axes, backend, limit, console)
-        (out / RESULTS).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    results = json.loads((out / RESULTS).read_text(encoding="utf-8"))
+        measured = _measured(axes, backend, limit)
+        measured.write(out / RESULTS)
+    results = Growth.read(out / RESULTS)
     for name in axis_names(results):
-        console.print(slopes_table(results, name))
+        OUT.print(slopes_table(results, name))
         (out / f"growth-{name}.png").write_bytes(draw(results, name))
-    for one in results["left_out"]:
-        where = f"{one['part']}, {one['setting']}, {one['entries']:,} entries and larger"
-        console.print(f"left out: {where}: {one['reason']}")
-    raise typer.Exit(bool(results["failed"]))
+    for one in results.left_out:
+        where = f"{one.part}, {one.setting}, {one.entries:,} entries and larger"
+        say(f"left out: {where}: {one.reason}")
+    raise typer.Exit(bool(results.failed))
 
 
-def _measured(
-    axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: float, console: Console
-) -> dict[str, Any]:
+def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: float) -> Growth:
     """Everything that is drawn, and why the rest is not there."""
-    start, watched = time.perf_counter(), Attempts(lambda doing: console.print(doing, style="dim"))
+    start, watched = time.perf_counter(), Attempts(lambda doing: say(doing, "dim", ERR))
     specs = [registry().spec(name) for name in chosen] if chosen else registry().specs()
     present = [spec.name for spec in measure.installed() if spec in specs]
     cells = gather(axes, present, limit_s, watched)
     absent = [
-        {"part": "both axes", "setting": spec.name, "entries": 1, "reason": f"not installed: {spec.pip_line}"}
+        LeftOut(part="both axes", setting=spec.name, entries=1, reason=f"not installed: {spec.pip_line}")
         for spec in specs
         if spec.missing()
     ]
-    return {
-        "machine": measure.describe_hardware(),
-        "minutes": (time.perf_counter() - start) / 60,
-        "limit_s": limit_s,
-        "cells": cells,
-        "slopes": slopes(cells),
-        "left_out": [*absent, *watched.given_up, *watched.failures],
-        "failed": len(watched.failures),
-    }
+    return Growth(
+        machine=measure.describe_hardware(),
+        minutes=(time.perf_counter() - start) / 60,
+        limit_s=limit_s,
+        cells=tuple(cells),
+        slopes=slopes(cells),
+        left_out=(*absent, *watched.given_up, *watched.failures),
+        failed=len(watched.failures),
+    )
 
 
 def _along(name: str, axis: Axis, backend: str, limit_s: float, watched: Attempts) -> Iterator[Cell]:
@@ -161,7 +157,7 @@ def _along(name: str, axis: Axis, backend: str, limit_s: float, watched: Attempt
         if times is None:
             return
         took[size] = time.perf_counter() - start
-        yield {"axis": name, "backend": backend, "size": size, "took_s": took[size], **times}
+        yield Cell(axis=name, backend=backend, size=size, took_s=took[size], **times)
 
 
 def _at(backend: str, settings: Mapping[str, int], expected_s: float, limit_s: float) -> dict[str, float]:

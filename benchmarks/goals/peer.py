@@ -28,18 +28,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from memstack import MemoryShape
-from memstack.cli.console import table
+from memstack.cli.console import OUT, table
 from memstack.measure import KEY_SETS, describe_hardware
+from memstack.plugins.config import Frozen
 from memstack.plugins.disk_cache import cache_folder
+from memstack.plugins.records import Record
 
 from .peer_worker import KEYS, QUERIES, Memstack, Peer
 
@@ -71,6 +72,43 @@ class Shape:
     """What the peer's is brought to."""
     processes: bool = False
     """The peer's knn_memory_multiprocessing, off by default: a process per core for its index."""
+
+
+class SideTimes(Frozen):
+    """The steps of one side."""
+
+    entries: int
+    """Of a memory, as the steps begin."""
+    parameters: int
+    version: str
+    ms: float
+    """The median."""
+    samples: tuple[float, ...]
+    recall: float
+
+
+class Compared(Frozen):
+    """Both sides at one size."""
+
+    entries: int
+    goal: float | None = None
+    reached: bool | None = None
+    """Whether the ratio reaches the goal, where there is one."""
+    ratio: float
+    """Our steps in one of the peer's."""
+    sides: dict[str, SideTimes]
+    peer: str
+    """How the peer's search is set."""
+
+
+class PeerGoals(Record):
+    """What ``peer.py`` writes."""
+
+    kind: Literal["peer-goals"] = "peer-goals"
+    peer: str
+    shape: Shape
+    machine: dict[str, str]
+    results: tuple[Compared, ...]
 
 
 class Worker:
@@ -160,7 +198,7 @@ def shown(results: Sequence[dict[str, Any]]) -> Table:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="Write the results here, as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Write the results here, as JSON.")] = None,
     environment: Annotated[Path | None, typer.Option(help="The peer's virtual environment.")] = None,
     entries: Annotated[list[int] | None, typer.Option(help="Entries per memory.")] = None,
     turns: Annotated[int, typer.Option(help="Steps of each side that count.")] = 5,
@@ -168,14 +206,14 @@ def main(
     processes: Annotated[bool, typer.Option(help="Give the peer's index a process per core.")] = False,
 ) -> None:
     """Print how many times longer the peer's training step takes, beside the goal."""
-    shape, console = Shape(backend=backend, processes=processes), Console()
+    shape = Shape(backend=backend, processes=processes)
     python = install(environment or cache_folder() / "peer")
     sizes = [compare(shape, each, turns, sys.executable, python) for each in entries or GOALS]
     results = [result for size in sizes for result in size]
-    console.print(shown(results))
+    OUT.print(shown(results))
     if out:
-        found = {"peer": PEER, "shape": asdict(shape), "machine": describe_hardware(), "results": results}
-        out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        compared = tuple(map(Compared.model_validate, results))
+        PeerGoals(peer=PEER, shape=shape, machine=describe_hardware(), results=compared).write(out)
 
 
 def _write_keys(folder: Path, shape: Shape, entries: int) -> None:

@@ -58,7 +58,7 @@ class Memstack(Side):
     name = "memstack"
 
     def __init__(self, shape: dict[str, Any]) -> None:
-        from memstack_models.training.stream import create_memories
+        from memstack_models.training.stream import create_bank
         from memstack_models.transformer.config import ModelConfig
         from memstack_models.transformer.transformer import Transformer
 
@@ -67,24 +67,22 @@ class Memstack(Side):
         names = ("layers", "dim", "heads", "head_dim", "memory_layers")
         sizes = {name: shape[name] for name in names} | {"kv_heads": 1, "ffn_dim": 4 * shape["dim"]}
         config = ModelConfig.model_validate(sizes)
-        self.memory_layers = config.memory_layers
         memory = MemoryConfig(backend=shape["backend"], capacity=shape["entries"])
         self.model = Transformer(config, shape["vocabulary"], shape["neighbours"])
-        self.memories = create_memories(config, memory, shape["rows"], torch.device("cpu"))
+        self.bank = create_bank(config, memory, shape["rows"], torch.device("cpu"))
 
     def fill(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        self.memories[layer].add(keys[:, None], values[:, None])
+        self.bank[self.bank.layers[layer]].add(keys[:, None], values[:, None])
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        logits, self.new = self.model(tokens, self.memories)
+        logits, self.new = self.model(tokens, self.bank)
         return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def commit(self) -> None:
-        for layer, memory in zip(self.memory_layers, self.memories, strict=True):
-            memory.add(self.new.layers[layer - 1].keys, self.new.layers[layer - 1].values)
+        self.bank.commit(self.new.of_layers(self.bank.layers))
 
     def answers(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        memory = self.memories[0]
+        memory = self.bank[self.bank.layers[0]]
         return memory.search(queries[:, None], k).scores[:, 0], memory.state_dict()["keys"][:, 0]
 
 

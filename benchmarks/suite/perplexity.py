@@ -44,5 +44,5 @@ class HeldOut(SharedFolder):
         comparison = Comparison(run_folder.find(CHECKPOINT), [*overrides, f"train.device={DEVICE}"])
         backend = memory if memory in BACKENDS else BACKENDS[0]
         config = MemoryConfig(backend=backend, capacity=entries, neighbours=comparison.run.memory.neighbours)
-        read = comparison.evaluate(None if memory == NONE else config, baseline=BASELINES.get(memory)).evaluation
-        return {"perplexity": read.perplexity(), "bits per byte": read.bits_per_byte}
+        read = comparison.evaluate(None if memory == NONE else config, baseline=BASELINES.get(memory))
+        return {"perplexity": read.perplexity, "bits per byte": read.bits_per_byte}

@@ -77,6 +77,6 @@ def _trainer(*settings: str) -> Trainer:
 
 
 def _fill(trainer: Trainer, entries: int) -> None:
-    memories = [memory for stream in trainer.streams for memory in stream.memories]
+    memories = [memory for stream in trainer.streams for memory in stream.bank.values()]
     for seed, memory in enumerate(memories):
         add_entries(memory, KEY_SETS["drifting"](memory.shape, seed, DEVICE), entries)

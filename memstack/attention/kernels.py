@@ -212,9 +212,10 @@ def _cpu_backward(
 
 
 def _cuda(queries: Tensor, keys: Tensor, values: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention
+    kernel, dim = torch.ops.aten._scaled_dot_product_flash_attention, queries.shape[-1]
+    queries, keys, values = (pad(each, (0, -dim % 8)) for each in (queries, keys, values))
     output, lse, *_ = kernel(queries, keys, values, 0.0, causal, False, scale=scale)
-    return output, lse[:, :, : queries.shape[2]]
+    return output[..., :dim], lse[:, :, : queries.shape[2]]
 
 
 def _cuda_backward(
@@ -223,7 +224,8 @@ def _cuda_backward(
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_backward
     seed = torch.empty(2, dtype=torch.uint64, device=queries.device)  # of a dropout that there is not
     sizes = (None, None, queries.shape[2], keys.shape[2])
-    return kernel(grad, queries, keys, values, output, lse, *sizes, 0.0, causal, seed, seed[:0], scale=scale)
+    padded = (pad(each, (0, -queries.shape[-1] % 8)) for each in (grad, queries, keys, values, output))
+    return kernel(*padded, lse, *sizes, 0.0, causal, seed, seed[:0], scale=scale)
 
 
 HALF = (torch.float16, torch.bfloat16)

@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line; what it shares with the commands of plugins is ``console``."""
+
+from memstack.cli import console
+
+__all__ = ["console"]

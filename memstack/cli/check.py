@@ -1,106 +1,48 @@
-"""The work of ``memstack check``: the promises of a backend one by one, then its measurements on every key set."""
+"""``memstack check``: is this backend a memory, and what does it find and cost."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from memstack.cli import console
+from memstack.cli.complete import backend_names
+from memstack.cli.console import JsonFile, write_record
 from memstack.contract.shape import MemoryShape
-from memstack.measure import CHUNK, KEY_SETS, Measurement, Timing, measure_memory
+from memstack.plugins import config
 from memstack.plugins.registry import registry
-from memstack.testing import Report, runner
-
-STYLES = {"pass": "green", "fail": "red"}
 
 
-def check_promises(backend: str, options: Mapping[str, Any], progress: Console) -> Report:
-    """Test every promise of the contract on a backend with these options, showing the ``progress``."""
-    results = [
-        result
-        for promise in console.followed(runner.promises(), "testing", progress)
-        for result in runner.check_memory(backend, options, only=[promise])
-    ]
-    return Report(tuple(results))
-
-
-def measure_key_sets(
-    backend: str, options: Mapping[str, Any], shape: MemoryShape, progress: Console
-) -> tuple[list[Measurement], dict[str, str]]:
-    """Measure a new memory on every key set; return what was measured and, by key set, why others could not be."""
-    measured: list[Measurement] = []
-    failures: dict[str, str] = {}
-    for key_set in console.followed(KEY_SETS, "measuring", progress):
-        try:
-            measured.append(measure_memory(registry().create(backend, shape, **options), key_set))
-        except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way, and the others still count
-            failures[key_set] = f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
-    return measured, failures
-
-
-def print_report(out: Console, backend: str, options: Mapping[str, Any], report: Report) -> None:
-    """Print every promise, why some were broken or not tested, and how many were kept."""
-    out.print(_promises_table(report))
-    for result in report:
-        if result.detail:
-            out.print(f"{result.outcome}: {result.promise} {result.detail}", markup=False, soft_wrap=True)
-    kept = sum(result.passed for result in report)
-    broken = len(report.failed)
-    used = f"tested with {_as_line(options) or 'its default options'}"
-    summary = f"{backend}: {kept} of {len(report)} promises kept, {broken} broken; {used}"
-    out.print(summary, markup=False, soft_wrap=True)
-
-
-def print_measurements(
-    out: Console,
-    backend: str,
-    options: Mapping[str, Any],
-    shape: MemoryShape,
-    measured: Sequence[Measurement],
-    failures: Mapping[str, str],
+def check_command(
+    name: Annotated[str, typer.Argument(help="The backend to check.", autocompletion=backend_names)],
+    option: Annotated[
+        list[str], typer.Option("-o", "--option", metavar="NAME=VALUE", help="A backend option; repeatable.")
+    ] = [],  # noqa: B006
+    quick: Annotated[bool, typer.Option("--quick", help="Only the promises: measure nothing.")] = False,
+    entries: Annotated[int, typer.Option(min=1, help="Entries per memory when measuring.")] = 4096,
+    dim: Annotated[int, typer.Option(min=1, help="Dimensions of keys and values when measuring.")] = 64,
+    json_: JsonFile = None,
 ) -> None:
-    """Print recall and times per key set, what was measured, and why some key sets could not be."""
-    out.print()
-    for key_set, reason in failures.items():
-        out.print(f"not measured: {key_set}: {reason}", style="yellow", markup=False, soft_wrap=True)
-    if not measured:
-        return
-    out.print(_measurements_table(measured))
-    used = f"its default options{' and ' * bool(options)}{_as_line(options)}"
-    size = f"{shape.rows} rows x {shape.heads} heads of {shape.capacity} entries, {shape.key_dim} dimensions"
-    what = f"{backend}: measured with {used}; {size}; adds of {CHUNK}; a time is one call for all rows and heads"
-    out.print(what, markup=False, soft_wrap=True)
+    """Test every promise of a backend, then measure its recall and times on four sets of keys.
 
+    Promises are tested with the backend's test options and -o, measurements made with its default options and -o.
+    The exit code is 1 if a promise is broken; no measurement fails the check.
+    """
+    from memstack.cli import check_report  # the kit and torch are not needed for help
+    from memstack.cli.records import CheckRecord, Measurements, Promises
 
-def _promises_table(report: Report) -> Table:
-    """One line per promise: whether it was kept, and the seconds the test took."""
-    lines = console.table("promise", "result", right=["seconds"])
-    for result in report:
-        style = STYLES.get(result.outcome, "yellow")
-        lines.add_row(result.promise, f"[{style}]{result.outcome}[/]", f"{result.seconds:.2f}")
-    return lines
-
-
-def _measurements_table(measured: Sequence[Measurement]) -> Table:
-    """One line per key set; all of the measurements ask for the same neighbours with the same numbers of queries."""
-    first = measured[0]
-    shares = f"recall@{first.neighbours}", "attention mass"
-    searches = [f"{q} queries ms" for q in first.search]
-    lines = console.table("keys", right=[*shares, *searches, "add ms", "worst add ms", "reset ms"])
-    for one in measured:
-        times = [_ms(timing.median_ms) for timing in (*one.search.values(), one.add)]
-        worst = Timing(one.fill.seconds + one.add.seconds).worst_ms
-        shares = f"{one.recall:.3f}", f"{one.attention_mass_recall:.3f}"
-        lines.add_row(one.key_set, *shares, *times, _ms(worst), _ms(one.reset.median_ms))
-    return lines
-
-
-def _as_line(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in options.items())
-
-
-def _ms(milliseconds: float) -> str:
-    """Three digits, never an exponent."""
-    return f"{milliseconds:.0f}" if milliseconds >= 99.95 else f"{milliseconds:#.3g}"
+    given = registry().sealed(name, config.apply({}, option))
+    resolved = registry().options(name, given).model_dump()
+    spec = registry().spec(name)
+    tested = registry().sealed(name, config.apply(spec.test_options, option))
+    report = check_report.check_promises(name, tested)
+    check_report.print_report(name, tested, report)
+    measurements = None
+    if not quick:
+        shape = MemoryShape(rows=2, heads=2, key_dim=dim, value_dim=dim, capacity=entries)
+        measured, failures = check_report.measure_key_sets(name, given, shape)
+        check_report.print_measurements(name, given, shape, measured, failures)
+        measurements = Measurements(options=resolved, shape=shape, results=tuple(measured), failures=failures)
+    promises = Promises(options=tested, results=report.results)
+    libraries = spec.installed()
+    write_record(json_, CheckRecord(backend=name, libraries=libraries, promises=promises, measurements=measurements))
+    if report.failed:
+        raise typer.Exit(1)

@@ -1,28 +1,159 @@
-"""What the command line shows: tables that look alike, and a bar while it works."""
+"""The one console of the command line: where it prints, its tables, its progress, its JSON; for plugins' commands too.
 
-from collections.abc import Iterable, Iterator, Sequence
+from memstack.cli import console
 
-from rich import box
+def my_command(json_: console.JsonFile = None) -> None:
+    lines = console.table("backend", right=["recall"])
+    lines.add_row("exact", "1.000")
+    console.OUT.print(lines)
+    console.write_record(json_, MyRecord(recall=1.0))
+"""
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import fill
+from typing import Annotated, Any
+
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from memstack.cli.fitted_table import FittedTable
+from memstack.plugins.records import Record
+
+_LOG_WIDTH = 240
+"""Where there is no terminal, so that no line of a log is cut or broken."""
+STDOUT = Path("-")
+
+
+class _Output(Console):
+    """A console for people, logs and pipes: a reader that goes away, as ``head`` does, ends nothing but the output."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() or "COLUMNS" in os.environ else _LOG_WIDTH
+        # Neither numbers nor words between colons are to be decorated.
+        super().__init__(stderr=stderr, width=width, highlight=False, emoji=False)
+
+    def on_broken_pipe(self) -> None:
+        """Fall silent: the command goes on and ends with the exit code that it would have had."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # what is buffered is flushed there when Python ends
+        os.close(nowhere)
+
+    def become(self, other: "_Output") -> Callable[[], None]:
+        """Print where ``other`` prints; returns what undoes that."""
+        before = self.stderr, self._width, self._color_system
+        self.stderr, self._width, self._color_system = other.stderr, other._width, other._color_system
+
+        def undo() -> None:
+            self.stderr, self._width, self._color_system = before
+
+        return undo
+
+
+OUT = _Output()
+"""Results: standard output, or standard error while ``--json -`` has that for itself."""
+ERR = _Output(stderr=True)
+"""Errors and progress: standard error."""
+
+
+def say(text: str, style: str = "", console: Console = OUT, *, whole: bool = False) -> None:
+    """Print a line as it is, brackets and all; a terminal's is broken between words, others not at all.
+
+    ``whole`` is for what is copied, such as a command: that is never broken.
+    """
+    if console.is_terminal and not whole:
+        lines = text.split("\n")
+        text = "\n".join(fill(line, console.width, break_long_words=False, break_on_hyphens=False) for line in lines)
+    console.print(text, style=style or None, markup=False, soft_wrap=True)
 
 
 def table(*titles: str, right: Sequence[str] = ()) -> Table:
-    """An empty table that looks like all the others: without an outer frame, so that more fits into 80 columns."""
-    made = Table(*titles, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    """An empty table that looks like all the others; those named in ``right`` are columns of numbers."""
+    made = FittedTable(*titles)
     for title in right:
         made.add_column(title, justify="right")
     return made
 
 
-def followed(names: Iterable[str], doing: str, console: Console) -> Iterator[str]:
-    """Yield the names while a bar on a terminal shows which one is being worked on; elsewhere nothing is shown."""
-    columns = MofNCompleteColumn(), BarColumn(16), TextColumn("{task.description}")
+def progress_bar() -> Progress:
+    """A bar on standard error for tasks of known sizes; it goes when it is done, and without a terminal never comes."""
+    columns = MofNCompleteColumn(), BarColumn(16), TimeElapsedColumn(), TextColumn("{task.description}")
+    # What is printed meanwhile goes above the bar, unless it goes into a file.
+    shown, above = ERR.is_terminal, OUT.is_terminal
+    return Progress(*columns, console=ERR, transient=True, disable=not shown, redirect_stdout=above)
+
+
+def followed(names: Iterable[str], doing: str) -> Iterator[str]:
+    """Yield the names while a bar shows which one is being worked on; without a terminal nothing is shown."""
     names = list(names)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with progress_bar() as progress:
         task = progress.add_task(doing, total=len(names))
         for name in names:
             progress.update(task, description=f"{doing} {name}")
             yield name
             progress.advance(task)
+
+
+@contextmanager
+def telling(total: int) -> Generator[Callable[[str], None], None, None]:
+    """A function to be told what is done next: a bar moves on, or, without a terminal, a line says so.
+
+    The total is a guess and grows if need be.
+    """
+    with progress_bar() as progress:
+        task = progress.add_task("", total=total)
+        begun = 0
+
+        def tell(doing: str) -> None:
+            nonlocal begun
+            progress.update(task, completed=begun, total=max(total, begun + 1), description=doing)
+            begun += 1
+            if not ERR.is_terminal:
+                say(f"{begun}/{max(total, begun)} {doing}", console=ERR)
+
+        yield tell
+
+
+def write_record(path: Path | None, record: Record) -> None:
+    """Write a record as JSON into a file, whose folder is made, or for ``-`` to standard output."""
+    if path == STDOUT:
+        _Output().out(record.as_json(indent=1))
+    elif path is not None:
+        record.write(path)
+
+
+def _leave_stdout(ctx: typer.Context, path: Path | None) -> Path | None:
+    """For ``--json -``, everything else goes to standard error until the command ends."""
+    if path == STDOUT:
+        ctx.call_on_close(OUT.become(ERR))
+    return path
+
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        dir_okay=False,
+        allow_dash=True,
+        callback=_leave_stdout,
+        help="Write the numbers to this file as well; - is standard output, with nothing else on it.",
+    ),
+]
+"""The option ``--json``, for ``write_record``: ``json_: JsonFile = None``."""
+
+
+def set_option(keys: Callable[[], list[str]]) -> Any:
+    """The option ``--set``, for ``memstack.plugins.config``; ``keys`` are what a shell completes.
+
+    ``Set = Annotated[list[str], set_option(keys)]``, then ``set_: Set = []``.
+    """
+    help_ = "Override a key, as in --set memory.backend=hnsw; may be repeated."
+    return typer.Option("--set", metavar="KEY=VALUE", help=help_, autocompletion=keys)

@@ -2,30 +2,31 @@
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memstack.cli import console
+from memstack.cli.console import ERR, OUT, JsonFile, say, table, write_record
+from memstack.cli.listing import CorpusList, ListedCorpus
 from memstack.plugins.lookup import Offer
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import CorpusSpec
 
 
-def print_corpora(out: Console, errors: Console) -> None:
-    """Print a table of all corpora and a line about each; on the other console, what is wrong with plugins."""
+def corpora_command(json_: JsonFile = None) -> None:
+    """Print a table of all corpora, and a line about each."""
     offers = registry().corpus_offers()
-    out.print(corpora_table(offers))
+    OUT.print(corpora_table(offers))
     for spec in (offer.spec for offer in offers):
         mend = f"; to install: {spec.pip_line}" if spec.missing() else ""
-        out.print(f"{spec.name}: {spec.summary}{mend}", markup=False, soft_wrap=True)
+        say(f"{spec.name}: {spec.summary}{mend}", whole=bool(mend))
     for problem in registry().problems():
-        errors.print(problem, style="red", markup=False, soft_wrap=True)
+        say(problem, "red", ERR)
+    write_record(json_, CorpusList(corpora=tuple(map(ListedCorpus.of, offers)), problems=registry().problems()))
 
 
 def corpora_table(offers: Sequence[Offer[CorpusSpec]]) -> Table:
     """One line per corpus."""
-    lines = console.table("corpus", "source", "licence", "library", "plugin")
+    lines = table("corpus", "source", "licence", "library", "plugin")
     for offer in offers:
         spec = offer.spec
         library = Text(", ".join(spec.installed()) or "none needed")

@@ -48,6 +48,10 @@ class DuplicateCommandError(MemstackError):
     """Two plugins offer a command of the same name."""
 
 
+class UnknownCommandError(MemstackError, LookupError):
+    """Neither memstack nor a plugin offers a command of that name."""
+
+
 class BackendUnavailableError(MemstackError, ImportError):
     """The backend is registered, but a library it needs is not installed."""
 
@@ -78,6 +82,10 @@ class ConfigError(MemstackError, ValueError):
 
 class CacheError(MemstackError, OSError):
     """The folder in which slow things are kept cannot be written."""
+
+
+class RecordError(MemstackError, ValueError):
+    """A file is not the record it should be: damaged, of another kind, or of a version that is not known."""
 
 
 class ScaffoldError(MemstackError, ValueError):

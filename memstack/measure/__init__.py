@@ -13,7 +13,7 @@ from memstack.measure.measurement import (
     measure_memory,
 )
 from memstack.measure.recorded import Recorded, Recording
-from memstack.measure.sweep import Point, Workload, described, front, installed, settings_of
+from memstack.measure.sweep import Point, Workload, installed, label, pareto_front, settings
 from memstack.measure.timing import Timing, time_call, timed
 
 __all__ = [
@@ -33,11 +33,11 @@ __all__ = [
     "Workload",
     "add_entries",
     "describe_hardware",
-    "described",
-    "front",
     "installed",
+    "label",
     "measure_memory",
-    "settings_of",
+    "pareto_front",
+    "settings",
     "time_call",
     "timed",
     "true_neighbours",

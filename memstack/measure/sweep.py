@@ -1,7 +1,7 @@
 """What the settings of a backend's search space find and cost on recorded keys; report and tune choose by it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -11,17 +11,17 @@ from memstack.contract.errors import MemstackError
 from memstack.contract.shape import MemoryShape
 from memstack.measure.measurement import Measurement, measure_memory
 from memstack.measure.recorded import Recorded, Recording
-from memstack.plugins.config import MemoryConfig
+from memstack.plugins.config import Frozen, MemoryConfig
+from memstack.plugins.records import RecordedOptions
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import BackendSpec
 
 
-@dataclass(frozen=True, kw_only=True)
-class Point:
+class Point(Frozen):
     """One backend with one setting at one size. All times are of one call for all rows and heads together."""
 
     backend: str
-    options: Mapping[str, Any]
+    options: RecordedOptions
     rows: int
     heads: int
     entries: int
@@ -48,10 +48,6 @@ class Point:
     def queries_per_s(self) -> float:
         """Queries answered in a second, of all rows and heads together."""
         return 1e3 * self.rows * self.heads * self.queries / self.search_ms
-
-    def numbers(self) -> dict[str, Any]:
-        """Everything as plain numbers; ``Point(**numbers)`` reads it back."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +120,7 @@ def installed() -> list[BackendSpec]:
     return sorted(found, key=lambda spec: (not spec.exact, spec.name != MemoryConfig().backend))
 
 
-def settings_of(spec: BackendSpec, stride: int = 1) -> list[dict[str, Any]]:
+def settings(spec: BackendSpec, stride: int = 1) -> list[dict[str, Any]]:
     """Return every ``stride``-th setting of the search space and its last; then the defaults, unless they are one."""
     every = spec.settings()
     chosen = [setting for i, setting in enumerate(every) if i % stride == 0 or i == len(every) - 1]
@@ -135,12 +131,12 @@ def settings_of(spec: BackendSpec, stride: int = 1) -> list[dict[str, Any]]:
         return chosen
 
 
-def described(backend: str, options: Mapping[str, Any]) -> str:
+def label(backend: str, options: Mapping[str, Any]) -> str:
     """Return the backend with its options, such as ``name, option=3``."""
     return ", ".join([backend, *(f"{name}={value}" for name, value in options.items())])
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def pareto_front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other beats in both recall and queries per second, by falling recall."""
     best: list[Point] = []
     for point in sorted(points, key=lambda point: (-point.recall, point.search_ms)):

@@ -1,16 +1,16 @@
 """TOML -> validated, frozen, strict configuration. One file, one ``--set a.b=c``, no globals."""
 
 import tomllib
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
+from memstack.plugins.secrets import fields_of, inner_model, keeps_secret, without_secrets
 
 
 class Frozen(BaseModel):
@@ -80,14 +80,20 @@ def apply(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
         for name in parents:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
-                raise ConfigError(f"{path}={text}: {name} is a value, not a section")
+                # Without what it should be set to, which may be a secret.
+                raise ConfigError(f"{path.strip()}: {name} is a value, not a section")
         section[last] = _value(text.strip())
     return result
 
 
 def dump(config: BaseModel) -> str:
-    """Return the configuration as TOML, every key resolved, so that a run can be made again."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    """Return the configuration as TOML, every key resolved, so that a run can be made again; secrets are left out."""
+    return tomli_w.dumps(plain(config))
+
+
+def plain(config: BaseModel) -> dict[str, Any]:
+    """Return the configuration as plain values, every key resolved, without what is None and without secrets."""
+    return to_jsonable_python(without_secrets(config.model_dump(exclude_none=True)))
 
 
 def _value(text: str) -> Any:
@@ -102,12 +108,16 @@ def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return pydantic's first complaint as ``dotted.path: what is wrong``; for an unknown key, the nearest known."""
+    """Return pydantic's first complaint as ``dotted.path: what is wrong``; for an unknown key, the nearest known.
+
+    What came is quoted unless a secret is expected there.
+    """
     problem = error.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
         reason = problem["msg"].removeprefix("Value error, ")
-        came = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
+        unsaid = problem["type"] in ("missing", "value_error") or _is_hidden(model, path)
+        came = "" if unsaid else f", got {problem['input']!r}"
         return f"{'.'.join(path)}: {reason}{came}" if path else f"{reason}{came}"
     known = list(_fields_at(model, path[:-1]))
     hint = did_you_mean(path[-1], known)
@@ -118,13 +128,16 @@ def _fields_at(model: type[BaseModel], path: list[str]) -> dict[str, Any]:
     """Follow a dotted path through nested models; the fields there."""
     for name in path:
         if name in model.model_fields:
-            model = _inner_model(model.model_fields[name].annotation) or model
+            model = inner_model(model.model_fields[name].annotation) or model
     return dict(model.model_fields)
 
 
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return next(filter(None, map(_inner_model, typing.get_args(annotation))), None)
-    return None
+def _is_hidden(model: type[BaseModel], path: list[str]) -> bool:
+    """True if the field that a path leads to, as far as it leads through models, keeps a secret."""
+    annotation: Any = None
+    for name in path:
+        if name not in fields_of(model):
+            break
+        annotation = fields_of(model)[name].annotation
+        model = inner_model(annotation) or model
+    return keeps_secret(annotation)

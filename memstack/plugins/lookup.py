@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from memstack.contract.errors import (
     BackendUnavailableError,
@@ -18,6 +18,7 @@ from memstack.contract.errors import (
     did_you_mean,
     in_one_line,
 )
+from memstack.plugins import secrets
 from memstack.plugins.config import Frozen, first_problem
 from memstack.plugins.specs import BackendSpec, CommandSpec, CorpusSpec, LibrarySpec, import_target
 
@@ -104,7 +105,7 @@ def checked(kind: Kind, name: str, model: type[Options], options: Mapping[str, A
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        raise OptionsError(f"{kind.name} {name!r}: {first_problem(error, model)}") from None
+        raise OptionsError(f"{kind.name} {name!r}: {_problem(name, error, model)}") from None
 
 
 def doubled(kind: str, offers: Sequence[Offer[Spec]]) -> Iterator[str]:
@@ -118,3 +119,12 @@ def doubled(kind: str, offers: Sequence[Offer[Spec]]) -> Iterator[str]:
 def offered_twice(kind: str, name: str, sources: Sequence[Source]) -> str:
     """Return the line about a name that several plugins offer."""
     return f"{kind} {name!r} is offered by both {' and '.join(map(str, sources))}; rename or uninstall one of them"
+
+
+def _problem(name: str, error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong first; of a secret that is missing, how to give it."""
+    first, fields = error.errors(include_url=False)[0], secrets.fields_of(model)
+    option = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing" and option in fields and secrets.keeps_secret(fields[option].annotation):
+        return secrets.how_to_give(name, option)
+    return first_problem(error, model)

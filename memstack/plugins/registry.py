@@ -1,18 +1,17 @@
 """Plugins -> specs -> classes -> memories and corpora. pluggy discovers; it is never in the hot path."""
 
+from __future__ import annotations
+
 import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
-import torch
 
 from memstack.contract.corpus import Corpus
 from memstack.contract.errors import DuplicateCommandError, in_one_line
-from memstack.contract.memory import Memory
-from memstack.contract.shape import MemoryShape
-from memstack.plugins import hookspecs
+from memstack.plugins import hookspecs, secrets
 from memstack.plugins.lookup import (
     BACKEND,
     CORPUS,
@@ -27,6 +26,12 @@ from memstack.plugins.lookup import (
 )
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 
+if TYPE_CHECKING:
+    import torch
+
+    from memstack.contract.memory import Memory
+    from memstack.contract.shape import MemoryShape
+
 
 class Registry:
     """All backends, corpora and commands of all plugins."""
@@ -38,7 +43,7 @@ class Registry:
         self.broken: dict[str, str] = {}
         """Plugins that could not be loaded, with the reason in one line. They take nothing else down."""
 
-    def discover(self) -> "Registry":
+    def discover(self) -> Registry:
         """Load every plugin of the entry-point group ``memstack``."""
         for entry in sorted(importlib.metadata.entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name):
             source = Source(entry.name, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
@@ -102,9 +107,17 @@ class Registry:
         return load_target(CORPUS, self.corpus_spec(name))
 
     def options(self, name: str, options: Mapping[str, Any]) -> BackendOptions:
-        """Validate options against the backend's own ``Options``; OptionsError names the nearest known key."""
-        model: type[BackendOptions] = getattr(self.backend_class(name), "Options", BackendOptions)
-        return checked(BACKEND, name, model, options)
+        """Validate options against the backend's own ``Options``; OptionsError names the nearest known key.
+
+        A secret that is not among them is taken from its environment variable.
+        """
+        model = self._options_class(name)
+        given = secrets.from_environment(name, model) | secrets.sealed(options, model)
+        return checked(BACKEND, name, model, given)
+
+    def sealed(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options with the backend's secrets sealed: they are neither printed nor written from then on."""
+        return secrets.sealed(options, self._options_class(name))
 
     def corpus_options(self, name: str, options: Mapping[str, Any]) -> CorpusOptions:
         """Validate options against the corpus's own ``Options``; OptionsError names the nearest known key."""
@@ -122,6 +135,8 @@ class Registry:
 
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
+        import torch  # here, for listing what there is does without
+
         given = self.options(name, options)
         # The contract leaves constructors alone: a backend's takes a shape and its own Options.
         build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))
@@ -143,6 +158,9 @@ class Registry:
         commands = self._collect("memstack_commands", CommandSpec)
         twice = (*doubled("backend", backends), *doubled("corpus", corpora), *doubled("command", commands))
         return (*self._broken(), *twice)
+
+    def _options_class(self, name: str) -> type[BackendOptions]:
+        return getattr(self.backend_class(name), "Options", BackendOptions)
 
     def _broken(self) -> list[str]:
         return [f"{self._sources[key]} is broken: {reason}" for key, reason in self.broken.items()]

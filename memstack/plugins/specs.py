@@ -95,6 +95,8 @@ class CommandSpec:
     target: str
     """Where the typer function is, as ``"package.module:function"``."""
     summary: str
+    examples: tuple[str, ...] = ()
+    """Command lines that help shows below the options."""
 
 
 def _providers(library: str) -> list[str]:

@@ -8,23 +8,59 @@ import memstack
 @memstack.hookimpl
 def memstack_commands() -> Sequence[memstack.CommandSpec]:
     """Offer training, evaluation, export and the demo as commands."""
-    summaries = {
-        "train": "Train a model by a recipe, in a run folder that can be resumed.",
-        "eval": "Evaluate a checkpoint on held-out documents, with and without its memory.",
-        "compare": "Evaluate a checkpoint with several memories: perplexity, recall, search and add times.",
-        "report": "Measure every backend on a checkpoint's own keys: a page of pictures, and the numbers.",
-        "tune": "Pick the fastest backend and options for this machine at a recall, and say why.",
-        "export": "Write a run's weights in bfloat16 to a folder that can be shared.",
-        "demo": "Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
-    }
-    measuring = "report", "tune"
     return [
         memstack.CommandSpec(
-            name=name,
-            target=f"memstack_models.cli.{'report_tune' if name in measuring else 'commands'}:{name}_command",
-            summary=summary,
-        )
-        for name, summary in summaries.items()
+            name="train",
+            target="memstack_models.cli.train:train_command",
+            summary="Train a model by a recipe, in a run folder that can be resumed.",
+            examples=(
+                "memstack train tiny --set memory.backend=hnsw",
+                "memstack train stdlib-small --set data.corpus=my-texts --out runs/mine",
+                "memstack train stdlib-small --set data.corpus=my-texts --out runs/mine --resume",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="eval",
+            target="memstack_models.cli.evaluate:eval_command",
+            summary="Evaluate a checkpoint on held-out documents, with and without its memory.",
+            examples=(
+                "memstack eval stdlib-small",
+                "memstack eval runs/mine --set memory.capacity=65536 --json eval.json",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="compare",
+            target="memstack_models.cli.compare:compare_command",
+            summary="Evaluate a checkpoint with several memories: perplexity, recall, search and add times.",
+            examples=(
+                "memstack compare stdlib-small",
+                "memstack compare runs/mine -b hnsw -b faiss-ivf,nprobe=32 --capacity 65536 --json compare.json",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="report",
+            target="memstack_models.cli.report:report_command",
+            summary="Measure every backend on a checkpoint's own keys: a page of pictures, and the numbers.",
+            examples=("memstack report --quick", "memstack report runs/mine --out runs/mine-report --recall 0.9"),
+        ),
+        memstack.CommandSpec(
+            name="tune",
+            target="memstack_models.cli.tune:tune_command",
+            summary="Pick the fastest backend and options for this machine at a recall, and say why.",
+            examples=("memstack tune", "memstack tune runs/mine --recall 0.9 --entries 65536 --json tune.json"),
+        ),
+        memstack.CommandSpec(
+            name="export",
+            target="memstack_models.cli.export:export_command",
+            summary="Write a run's weights in bfloat16 to a folder that can be shared.",
+            examples=("memstack export runs/mine shared/mine",),
+        ),
+        memstack.CommandSpec(
+            name="demo",
+            target="memstack_models.cli.demo:demo_command",
+            summary="Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
+            examples=("memstack demo", "memstack demo --backend hnsw --out runs/hnsw-demo"),
+        ),
     ]
 
 

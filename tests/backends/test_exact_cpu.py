@@ -45,7 +45,9 @@ def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: 
     queries = torch.cat([random(MEMORIES, 20, DIM), keys[:, :1], keys[:, :1] * 3, torch.zeros(MEMORIES, 1, DIM)], 1)
     passed = first_pass.CpuFirstPass(MemoryShape(rows=1, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=n))
     passed.write(torch.tensor([0]), torch.arange(n)[None], keys[None])
-    slots = passed.search(keys[None], torch.tensor([n]), queries[None], k)[0]
+    found = passed.search(keys[None], torch.tensor([n]), queries[None], k)
+    assert found is not None
+    slots = found[0]
     assert ((slots >= 0).sum(-1) >= min(k, n)).all()
     scores = queries.double() @ keys.double().mT
     lengths = queries.double().norm(dim=-1)[..., None] * keys.double().norm(dim=-1)[:, None]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Literal
 
 import pytest
 import torch
@@ -17,9 +18,10 @@ if find_spec("triton") is None:
 # numpy, which the interpreter computes with, warns of what a GPU does silently and the first pass then looks at again.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 
+Precision = Literal["bfloat16", "int8"]
 Q = 4
 CPU = torch.device("cpu")
-PRECISIONS = ("bfloat16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("bfloat16", "int8")
 
 
 def in_pairs(n: int) -> Tensor:
@@ -64,7 +66,7 @@ def in_full(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
-def passed(keys: Tensor, queries: Tensor, k: int, precision: str) -> Tensor:
+def passed(keys: Tensor, queries: Tensor, k: int, precision: Precision) -> Tensor:
     """Slots found in one row of keys (heads, n, dim)."""
     heads, n, dim = keys.shape
     shape = MemoryShape(rows=1, heads=heads, key_dim=dim, value_dim=1, capacity=n)
@@ -88,7 +90,7 @@ def expect_best(keys: Tensor, queries: Tensor, slots: Tensor, k: int) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (65, 32), (2200, 32)])
 @pytest.mark.parametrize("make", KEYS, ids=lambda make: make.__name__)
-def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int, precision: str) -> None:
+def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int, precision: Precision) -> None:
     keys = make(max(n, 4))[:, :n]
     like_a_key = keys[:, :1] / keys.abs().amax().clamp(min=1e-30)
     queries = torch.cat([random(MEMORIES, 1, DIM), like_a_key, torch.zeros(MEMORIES, 1, DIM), unit(1)], 1)
@@ -97,7 +99,7 @@ def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("dim", "n", "q", "k"), [(1, 200, 3, 4), (32, 4160, 1, 8), (80, 300, 17, 5), (256, 70, 2, 3)])
-def test_sizes_that_are_no_tiles(dim: int, n: int, q: int, k: int, precision: str) -> None:
+def test_sizes_that_are_no_tiles(dim: int, n: int, q: int, k: int, precision: Precision) -> None:
     keys, queries = unit(n, dim), random(MEMORIES, q, dim)
     expect_best(keys, queries, passed(keys, queries, k, precision), k)
 
@@ -105,7 +107,7 @@ def test_sizes_that_are_no_tiles(dim: int, n: int, q: int, k: int, precision: st
 @pytest.mark.parametrize(("make", "most"), [(unit, 0), (in_pairs, 0), (repeating, 1.0)])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_only_what_repeats_is_searched_for_in_full(
-    make: Callable[[int], Tensor], most: float, precision: str, in_full: Counted
+    make: Callable[[int], Tensor], most: float, precision: Precision, in_full: Counted
 ) -> None:
     keys, queries = make(2200), random(MEMORIES, Q, DIM)
     passed(keys, queries, 8, precision)
@@ -129,7 +131,7 @@ def test_a_bucket_with_two_of_the_best_is_opened(in_full: Counted) -> None:
 class Passed(IndexedMemory):
     """A memory whose index is the first pass, as exact search on a GPU has it."""
 
-    precision = "int8"
+    precision: Precision = "int8"
 
     def __init__(self, shape: MemoryShape, options: IndexedMemory.Options | None = None) -> None:
         super().__init__(shape, options)
@@ -139,7 +141,9 @@ class Passed(IndexedMemory):
         self.first_pass.write(rows, slots, keys)
 
     def index_search(self, queries: Tensor, k: int) -> Tensor:
-        return self.first_pass.search(self.stored_keys, self.written, queries, k)
+        keys = self.stored_keys
+        assert isinstance(keys, Tensor)
+        return self.first_pass.search(keys, self.written, queries, k)
 
     def index_forget(self, rows: Tensor) -> None:
         pass
@@ -154,7 +158,8 @@ class PassedInHalf(Passed):
 def test_a_memory_finds_what_exact_search_finds(memory_class: type[Passed], dtype: str) -> None:
     """In a ring that has gone round, in rows of different lengths, one of them empty, with two queries a head."""
     memory = memory_class(
-        MemoryShape(rows=3, heads=1, key_dim=20, value_dim=4, capacity=300), IndexedMemory.Options(dtype=dtype)
+        MemoryShape(rows=3, heads=1, key_dim=20, value_dim=4, capacity=300),
+        IndexedMemory.Options.model_validate({"dtype": dtype}),
     )
     for n, row in ((200, 0), (250, 1), (130, 2)):
         # Lengths that grow: what has left must not count.
@@ -180,7 +185,7 @@ def test_what_a_row_has_forgotten_costs_nothing(in_full: Counted) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_slots_come_in_order_and_none_twice(precision: str) -> None:
+def test_slots_come_in_order_and_none_twice(precision: Precision) -> None:
     """Which the store relies on, as exact search's ``in_order`` says."""
     for slots in passed(unit(200), random(MEMORIES, Q, DIM), 32, precision).flatten(0, -2):
         live = slots[slots >= 0]

@@ -1,6 +1,5 @@
 """How times grow: slopes, defects, what is left out, and all of it at a tiny size."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,16 @@ from typing import Any
 import pytest
 import typer
 from memstack_models.report.collect import Attempts
+from memstack_models.report.records import LeftOut
 from typer.testing import CliRunner
 
 from benchmarks.goals import growth, growth_results
 from benchmarks.goals.growth import Axis
+from benchmarks.goals.growth_results import Cell, Growth
 from memstack import BackendSpec, BackendUnavailableError
 from memstack.measure import TooSlowError
+
+ROOT = Path(__file__).parents[2]
 
 TINY = {
     "entries": Axis(sizes=(32, 64, 128), segment=16),
@@ -25,9 +28,9 @@ app = typer.Typer()
 app.command()(growth.main)
 
 
-def cells(times: Callable[[int], float], verb: str = "search") -> list[dict[str, Any]]:
+def cells(times: Callable[[int], float]) -> tuple[Cell, ...]:
     sizes = (512, 2048, 8192, 32768)
-    return [{"axis": "entries", "backend": "exact", "size": size, verb: times(size)} for size in sizes]
+    return tuple(Cell(axis="entries", backend="exact", size=size, took_s=1.0, search=times(size)) for size in sizes)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
@@ -41,15 +44,16 @@ def test_the_slope_is_that_of_the_upper_end() -> None:
 
 @pytest.mark.parametrize(("exponent", "defect"), [(1.09, False), (1.11, True)])
 def test_worse_than_linear_is_a_defect(exponent: float, defect: bool) -> None:
-    results = {"cells": cells(lambda size: size**exponent)}
-    results["slopes"] = growth_results.slopes(results["cells"])
-    assert [one["defect"] for one in results["slopes"]] == [defect]
+    measured = cells(lambda size: size**exponent)
+    slopes = growth_results.slopes(measured)
+    assert [one.defect for one in slopes] == [defect]
+    results = Growth(machine={}, minutes=1.0, limit_s=1.0, cells=measured, slopes=slopes, left_out=(), failed=0)
     table = growth_results.slopes_table(results, "entries")
     assert list(table.columns[3].cells) == [f"{exponent:.2f}{'!' if defect else ''}"]
 
 
 def test_two_sizes_have_no_slope() -> None:
-    assert growth_results.slopes(cells(float)[:2]) == []
+    assert growth_results.slopes(cells(float)[:2]) == ()
 
 
 def test_what_to_expect_is_read_off_the_last_two_sizes() -> None:
@@ -71,14 +75,14 @@ def test_a_backend_is_given_up_when_it_would_take_too_long(monkeypatch: pytest.M
     monkeypatch.setattr(growth.time, "perf_counter", lambda: next(clock))
     watched, axis = Attempts(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
     found = list(growth._along("entries", axis, "exact", 10.0, watched))  # pyright: ignore[reportPrivateUsage]
-    assert sizes == [cell["size"] for cell in found] == [512, 2048]
+    assert sizes == [cell.size for cell in found] == [512, 2048]
     assert watched.given_up == [
-        {
-            "part": "by entries",
-            "setting": "exact, 1 x",
-            "entries": 8192,
-            "reason": "by the sizes before it would take some 16 s, and 10 s are allowed",
-        }
+        LeftOut(
+            part="by entries",
+            setting="exact, 1 x",
+            entries=8192,
+            reason="by the sizes before it would take some 16 s, and 10 s are allowed",
+        )
     ]
 
 
@@ -97,14 +101,14 @@ def test_it_measures_and_draws_every_line(tmp_path: Path, monkeypatch: pytest.Mo
     done = run(tmp_path, "--entries", "64")
     assert done.exit_code == 0, done.output
     assert "left out: both axes, hnsw" in done.output
-    results = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
-    measured = [(cell["axis"], cell["backend"], cell["size"]) for cell in results["cells"]]
+    results = Growth.read(tmp_path / "growth.json")
+    measured = [(cell.axis, cell.backend, cell.size) for cell in results.cells]
     assert measured == [
         *(("entries", name, size) for name in ("no memory", "exact") for size in (32, 64)),
         *(("memories", name, size) for name in ("no memory", "exact") for size in (1, 2, 16)),
     ]
-    assert all(cell["recall"] == 1.0 for cell in results["cells"] if cell["backend"] == "exact")
-    assert {one["verb"] for one in results["slopes"] if one["backend"] == "exact"} == {"search", "add", "step"}
+    assert all(cell.recall == 1.0 for cell in results.cells if cell.backend == "exact")
+    assert {one.verb for one in results.slopes if one.backend == "exact"} == {"search", "add", "step"}
     pictures = [tmp_path / f"growth-{name}.png" for name in TINY]
     before = [picture.read_bytes() for picture in pictures]
     assert [picture[:4] for picture in before] == [PNG, PNG]
@@ -125,5 +129,15 @@ def test_a_backend_that_fails_is_told_of_and_takes_no_other_down(
     done = run(tmp_path)
     assert done.exit_code == 1
     assert "broken on purpose" in done.output
-    results = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
-    assert {cell["backend"] for cell in results["cells"]} == {"no memory"}
+    results = Growth.read(tmp_path / "growth.json")
+    assert {cell.backend for cell in results.cells} == {"no memory"}
+
+
+def test_the_results_of_the_repository_are_read() -> None:
+    kept = Growth.read(ROOT / "benchmarks" / "report" / "two-cores" / "growth.json")
+    assert growth_results.axis_names(kept) == ["entries", "memories"]
+    again, before = (
+        {(one.axis, one.backend, one.verb, one.defect): one.slope for one in slopes}
+        for slopes in (growth_results.slopes(kept.cells), kept.slopes)
+    )
+    assert again == pytest.approx(before)

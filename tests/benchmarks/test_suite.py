@@ -139,7 +139,7 @@ def test_a_backend_that_fails_fails_its_benchmark(name: str, monkeypatch: pytest
         raise BackendUnavailableError("broken on purpose")
 
     monkeypatch.setattr(Registry, "create", fail)
-    monkeypatch.setattr("memstack_models.training.stream.create_memory", fail)
+    monkeypatch.setattr("memstack.bank.create_memory", fail)
     for _ in range(2):
         benchmark = made_with(name, "hnsw")
         with pytest.raises(BackendUnavailableError, match="on purpose"):

@@ -146,7 +146,7 @@ class AnyOtherSplitIsTest(Letters):
 
 @breaks("test_an_unknown_option_is_refused")
 class TakesAnyOption(Letters):
-    class Options(CorpusOptions, extra="allow"):
+    class Options(Letters.Options, extra="allow"):
         """Whatever comes."""
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from memstack import IndexedMemory
+from memstack import Memory
 
 
-def inside(memory: IndexedMemory, part: str) -> Any:
-    """Return a memory's ring, store, version or writer."""
+def inside(memory: Memory, part: str) -> Any:
+    """Return the ring, store, version or writer of a memory that is an IndexedMemory."""
     return getattr(memory, f"_IndexedMemory__{part}")

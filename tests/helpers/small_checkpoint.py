@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from helpers.small_corpus import write_corpus
-from memstack_models.cli.commands import create_trainer
+from memstack_models.cli.work import create_trainer
 from memstack_models.data.load import tokenizer_for
 from memstack_models.training import run_folder
 

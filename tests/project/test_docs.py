@@ -1,5 +1,6 @@
 """The pages: their code runs, their commands exist, their links lead somewhere."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -17,7 +18,7 @@ from memstack_models.training.run_folder import recipe
 from memstack.cli.main import app
 from memstack.plugins.hookspecs import PROJECT
 from memstack.plugins.registry import Registry, registry
-from memstack.testing import check_memory
+from memstack.testing import check_corpus, check_memory
 
 ROOT = Path(__file__).parents[2]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -109,6 +110,24 @@ def test_every_hook_is_documented_and_used() -> None:
     assert sorted(hooks) == ["memstack_backends", "memstack_commands", "memstack_corpora"]
     assert all(f"`{hook}()`" in guide for hook in hooks)
     assert registry().commands()
+    assert registry().corpora()
+
+
+def test_the_corpus_of_the_guide_keeps_its_promises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The guide's class, record and test, put together as it says, in files that another process can import as well."""
+    corpus, plugin, test = python_blocks(DOCS / "write-a-corpus.md")
+    package = tmp_path / "memstack_counting"
+    package.mkdir()
+    (package / "corpus.py").write_text(corpus, encoding="utf-8")
+    (package / "__init__.py").write_text(plugin, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    guide = Registry().discover()
+    guide.register(importlib.import_module("memstack_counting"), "counting")
+    monkeypatch.setattr("memstack.plugins.registry.registry", lambda: guide)
+    monkeypatch.setattr("memstack.testing.corpus_contract.registry", lambda: guide)
+    assert 'corpus = "counting"' in test
+    report = check_corpus("counting")
+    assert not report.failed, str(report)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
@@ -138,7 +157,7 @@ def command_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
 def test_commands_and_options_in_the_text_exist(path: Path) -> None:
     """Each `memstack VERB --option` of the text is one that the command line knows."""
     for verb, words in command_lines(path):
-        known = {option for parameter in COMMANDS.get_command(None, verb).params for option in parameter.opts}
+        known = {option for parameter in COMMANDS.resolve_command(None, [verb])[1].params for option in parameter.opts}
         used = {word for word in words if re.fullmatch("--?[a-z]+", word)}
         assert used <= known | {"--help", "--debug"}, (verb, words)
 

@@ -1,95 +1,24 @@
-"""The demo: the shipped checkpoint with several memories, a tiny model trained; a table, a picture and JSON."""
+"""``memstack demo``: what a memory is good for, in three minutes."""
 
-import json
+import importlib.util
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated
 
-import matplotlib.pyplot as plt
-from rich.table import Table
+import typer
 
-from memstack.plugins.registry import registry
-from memstack_models.cli.commands import OUT, compare_with_progress, create_trainer, say, train_with_progress
-from memstack_models.data.load import tokenizer_for
-from memstack_models.evaluation.comparison import Comparison, memory_of
-from memstack_models.training import run_folder
-from memstack_models.training.perplexity import BEYOND_4K, Evaluation
-
-CHECKPOINT = "stdlib-small"
-MEMORIES = ("exact/256", "exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
-READ = ["eval.documents=4", "eval.tokens=24576", "eval.rows=4"]
-TINY = ["train.steps=60"]
+from memstack import MemstackError
+from memstack.cli.complete import backend_names
 
 
-def demo(backend: str, folder: Path) -> None:
-    """Run the demo into ``folder``: report.json, report.png and the table on the terminal."""
-    for name in (backend, *(memory.partition("/")[0] for memory in MEMORIES)):
-        registry().backend_class(name)  # what is not installed should be said now, not after minutes
-    folder.mkdir(parents=True, exist_ok=True)
-    tiny = train_tiny(backend)
-    comparison = Comparison(run_folder.find(CHECKPOINT), READ)
-    neighbours = comparison.run.memory.neighbours
-    compared = compare_with_progress(
-        comparison,
-        {"none": None}
-        | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
-    )
-    results = {name: each.evaluation for name, each in compared.items()}
-    recalls = {name: each.probed["recall"] for name, each in compared.items() if each.probed}
-    report = {
-        "perplexity": {name: result.perplexity() for name, result in results.items()},
-        "recall": recalls,
-        "beyond 4k": {name: result.perplexity(BEYOND_4K) for name, result in results.items()},
-        "bits per byte": {name: result.bits_per_byte for name, result in results.items()},
-        "by position": {name: result.by_position() for name, result in results.items()},
-        "tiny": tiny,
-    }
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    draw(results, folder / "report.png")
-    OUT.print(table(results, recalls))
-    first, last = tiny["losses"][0], tiny["losses"][-1]
-    say(f"a tiny model, {tiny['steps']} steps with {backend}: loss {first:.2f} -> {last:.2f}")
-    say(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
+def demo_command(
+    backend: Annotated[
+        str, typer.Option(help="The backend the tiny model trains with.", autocompletion=backend_names)
+    ] = "exact",
+    out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/demo"),
+) -> None:
+    """Evaluate the shipped checkpoint with several memories, train a tiny model, write a table, a picture and JSON."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MemstackError("the demo draws with matplotlib: pip install 'memstack[plots]'")
+    from memstack_models.cli.demo_run import demo
 
-
-def train_tiny(backend: str) -> dict[str, Any]:
-    """Train the tiny recipe for some steps with the backend chosen on the command line."""
-    run = run_folder.recipe("tiny", [*TINY, f"memory.backend={backend}"])
-    losses: list[float] = []
-    with TemporaryDirectory() as folder:
-        tokenizer = tokenizer_for(run.data)
-        run_folder.create(Path(folder), run, tokenizer)
-        trainer = create_trainer(run, Path(folder), tokenizer)
-        train_with_progress(trainer, lambda entry: losses.append(entry["loss"]))
-    return {"backend": backend, "steps": run.train.steps, "losses": losses}
-
-
-def table(results: dict[str, Evaluation], recalls: dict[str, float]) -> Table:
-    """One line per memory."""
-    rows = Table("memory", "perplexity", "beyond 4k tokens", "against none", "bits/byte", "recall")
-    base = results["none"].perplexity(BEYOND_4K)
-    for name, result in results.items():
-        beyond = result.perplexity(BEYOND_4K)
-        against = "" if name == "none" else f"{100 * (beyond / base - 1):+.1f} %"
-        recall = f"{recalls[name]:.3f}" if name in recalls else "" if name == "none" else "exact"
-        rows.add_row(
-            name, f"{result.perplexity():.3f}", f"{beyond:.3f}", against, f"{result.bits_per_byte:.3f}", recall
-        )
-    return rows
-
-
-def draw(results: dict[str, Evaluation], path: Path) -> None:
-    """Perplexity by position in the document, one line per memory."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for name, result in results.items():
-        places = result.by_position()
-        label, line = (name, "o-") if name != "none" else ("memory off", "ko--")
-        axes.plot(list(places), list(places.values()), line, label=label)
-    axes.set_xlabel("position in the document (tokens)")
-    axes.set_ylabel("perplexity per token")
-    axes.set_title("Held-out standard library, one checkpoint, the memory swapped")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(title="backend/entries")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    demo(backend, out)

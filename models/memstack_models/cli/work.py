@@ -3,19 +3,20 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from memstack.cli.console import progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
-from memstack_models.cli.console import progress_bar, say
 from memstack_models.data.load import tokenized
 from memstack_models.data.tokenized import TokenizedCorpus, short_documents
 from memstack_models.data.tokenizer import Tokenizer
-from memstack_models.evaluation.comparison import Compared, Comparison
+from memstack_models.evaluation.comparison import Comparison
+from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
 from memstack_models.training.perplexity import Evaluation, evaluate
+from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.stream import Stream
 from memstack_models.training.trainer import Trainer
 from memstack_models.transformer.transformer import Transformer
@@ -38,7 +39,7 @@ def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
         say(f"note: {line}")
 
 
-def train_with_progress(trainer: Trainer, watch: Callable[[dict[str, Any]], None] = lambda entry: None) -> None:
+def train_with_progress(trainer: Trainer, watch: Callable[[LogEntry], None] = lambda entry: None) -> None:
     """Train under a progress bar; each logged step is a line of numbers, also where there is no terminal for a bar.
 
     ``watch`` is told what is logged, too.
@@ -46,9 +47,9 @@ def train_with_progress(trainer: Trainer, watch: Callable[[dict[str, Any]], None
     with progress_bar() as progress:
         task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step)
 
-        def report(entry: dict[str, Any]) -> None:
-            progress.update(task, completed=entry["step"])
-            say(measured_text(entry) if "loss" in entry else validation_text(entry))
+        def report(entry: LogEntry) -> None:
+            progress.update(task, completed=entry.step)
+            say(measured_text(entry) if entry.kind == "step" else validation_text(entry))
             watch(entry)
 
         trainer.train(report)
@@ -85,19 +86,19 @@ def compare_with_progress(
     return results
 
 
-def measured_text(entry: dict[str, Any]) -> str:
+def measured_text(entry: StepEntry) -> str:
     """One step's numbers as a line."""
-    shares = [share for heads in entry["memory share"] for share in heads]
+    shares = [share for heads in entry.memory_share for share in heads]
     memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
-    times = f"search {entry['search ms']} ms, add {entry['add ms']} ms"
-    recall = f", recall {entry['recall']:.3f}" if "recall" in entry else ""
-    return f"step {entry['step']}: loss {entry['loss']:.3f}, {memory}{entry['tokens/s']} tokens/s, {times}{recall}"
+    times = f"search {entry.search_ms} ms, add {entry.add_ms} ms"
+    recall = "" if entry.recall is None else f", recall {entry.recall:.3f}"
+    return f"step {entry.step}: loss {entry.loss:.3f}, {memory}{entry.tokens_per_s} tokens/s, {times}{recall}"
 
 
-def validation_text(entry: dict[str, Any]) -> str:
+def validation_text(entry: ValidationEntry) -> str:
     """A validation as one line, saying what the memory gains."""
-    text = f"step {entry['step']}: validation perplexity {entry['without']['perplexity']:.3f} without memory"
-    if "with memory" not in entry:
+    text = f"step {entry.step}: validation perplexity {entry.without.perplexity:.3f} without memory"
+    if entry.with_memory is None or entry.gain is None:
         return text
-    appears = "; the memory's gain appears" if entry["gain appears"] else ""
-    return f"{text}, {entry['with memory']['perplexity']:.3f} with it ({-100 * entry['gain']:+.1f} %){appears}"
+    appears = "; the memory's gain appears" if entry.gain_appears else ""
+    return f"{text}, {entry.with_memory.perplexity:.3f} with it ({-100 * entry.gain:+.1f} %){appears}"

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from memstack import CorpusError, Memory, SearchResult
+from memstack import CorpusError, Memory, MemoryBank, SearchResult
 from memstack.contract.validation import Padded
 from memstack.measure import Recording
 from memstack.plugins.config import MemoryConfig
@@ -18,6 +19,7 @@ from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.training import run_folder
+from memstack_models.training.bundled import CHECKPOINT
 from memstack_models.training.checkpoint import digest
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
@@ -26,7 +28,7 @@ from memstack_models.training.streams import evaluation_stream
 from memstack_models.transformer.transformer import Transformer
 
 Advance = Callable[[int], None]
-CHECKPOINT, ENTRIES = "stdlib-small", 1 << 16
+ENTRIES = 1 << 16
 
 
 def recording(
@@ -104,17 +106,18 @@ def _record(
     exact = MemoryConfig(capacity=run.memory.capacity, neighbours=run.memory.neighbours)
     one_row = run.model_copy(update={"eval": run.eval.model_copy(update={"rows": 1})})
     stream = evaluation_stream(one_row, documents, model.embedding.weight.device, exact)
-    stream.memories = taps = [Tap(memory) for memory in stream.memories]
+    taps = {layer: Tap(memory) for layer, memory in stream.bank.items()}
+    stream = replace(stream, bank=MemoryBank(taps))
     model.eval()
-    _read(model, stream, taps, advance)
-    both = {"keys": [tap.keys for tap in taps], "queries": [tap.queries for tap in taps]}
+    _read(model, stream, [*taps.values()], advance)
+    both = {"keys": [tap.keys for tap in taps.values()], "queries": [tap.queries for tap in taps.values()]}
     joined = {name: torch.cat([torch.cat(tap, 1) for tap in parts]) for name, parts in both.items()}
     return {name: whole[:, :entries].contiguous() for name, whole in joined.items()}
 
 
 def _read(model: Transformer, stream: Stream, taps: list[Tap], advance: Advance) -> None:
     for segment in stream:
-        _, new = model(segment.tokens.to(model.embedding.weight.device), stream.memories, stream.cache)
+        _, new = model(segment.tokens.to(model.embedding.weight.device), stream.bank, stream.cache)
         stream.commit(new)
         read = int((segment.targets != IGNORED).sum())
         for tap in taps:

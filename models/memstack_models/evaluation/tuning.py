@@ -1,6 +1,6 @@
 """tune(): which backend, with which options, is fastest on this machine at a recall that is good enough."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,26 +10,10 @@ from rich.text import Text
 
 from memstack.cli import console
 from memstack.contract.errors import in_one_line
-from memstack.measure import Point, TooSlowError, Workload, described, installed, settings_of
+from memstack.measure import Point, TooSlowError, Workload, installed, label, settings
+from memstack_models.evaluation.records import Trial, TuneRecord
 
 WORTH_IT = 0.95  # of the exact search's cost: what is nearer to it is within what a machine's times vary by
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting that was tried, and why nothing or no more came of it."""
-
-    backend: str
-    options: Mapping[str, Any]
-    point: Point | None
-    """None if it failed or was given up."""
-    note: str = ""
-    failed: bool = False
-
-    def numbers(self) -> dict[str, Any]:
-        """Everything as plain numbers."""
-        measured = {"point": self.point.numbers() if self.point else None, "note": self.note, "failed": self.failed}
-        return {"backend": self.backend, "options": dict(self.options)} | measured
 
 
 @dataclass(frozen=True)
@@ -48,7 +32,7 @@ class Choice:
         if self.best is not self.exact:
             search, add = _times(self.best.search_ms, self.exact.step_ms), _times(self.best.add_ms, self.exact.step_ms)
             return (
-                f"{described(self.best.backend, self.best.options)} finds {self.best.recall:.1%} of the neighbours in "
+                f"{label(self.best.backend, self.best.options)} finds {self.best.recall:.1%} of the neighbours in "
                 f"{size} and costs {_times(self.best.step_ms, self.exact.step_ms)} of {self.exact.backend} search: "
                 f"{search} to search and {add} to add."
             )
@@ -57,7 +41,7 @@ class Choice:
         second = min(near, key=lambda point: point.step_ms)
         return (
             f"{self.exact.backend} search it is: nothing is clearly faster at a recall of {self.target} in {size}. "
-            f"The nearest, {described(second.backend, second.options)}, "
+            f"The nearest, {label(second.backend, second.options)}, "
             f"costs {_times(second.step_ms, self.exact.step_ms)} of it at a recall of {second.recall:.3f}."
         )
 
@@ -66,14 +50,11 @@ class Choice:
         memory: dict[str, Any] = {"backend": self.best.backend, "capacity": self.best.entries, "neighbours": neighbours}
         return tomli_w.dumps({"memory": memory | ({"options": dict(self.best.options)} if self.best.options else {})})
 
-    def numbers(self) -> dict[str, Any]:
-        """Everything as plain numbers."""
-        return {
-            "target": self.target,
-            "best": self.best.numbers(),
-            "reasons": self.reasons(),
-            "trials": [trial.numbers() for trial in self.trials],
-        }
+    def record(self, checkpoint: str) -> TuneRecord:
+        """Return the choice for this checkpoint as it is written down."""
+        return TuneRecord(
+            checkpoint=checkpoint, target=self.target, best=self.best, reasons=self.reasons(), trials=self.trials
+        )
 
 
 def tune(workload: Workload, target: float, watch: Callable[[str], None] = lambda setting: None) -> Choice:
@@ -89,9 +70,9 @@ def tune(workload: Workload, target: float, watch: Callable[[str], None] = lambd
     # Filling trains more often than turning over, by up to twice.
     adds = -(-workload.entries // workload.recording.segment)
     limited = replace(workload, limit_s=min(workload.limit_s, max(1.0, 2 * adds * exact.step_ms / 1e3)))
-    trials = [Trial(anchor.name, {}, exact)]
+    trials = [Trial(backend=anchor.name, options={}, point=exact)]
     for spec in others:
-        trials += _tried(limited, spec.name, settings_of(spec), target, exact, watch)
+        trials += _tried(limited, spec.name, settings(spec), target, exact, watch)
     best = min(_reaching(trials, target), key=lambda point: point.step_ms)
     if best.step_ms > WORTH_IT * exact.step_ms:
         best = exact
@@ -100,17 +81,14 @@ def tune(workload: Workload, target: float, watch: Callable[[str], None] = lambd
 
 def expected_trials() -> int:
     """How many settings ``tune`` tries at most."""
-    return sum(len(settings_of(spec)) for spec in installed()[1:]) + 1
+    return sum(len(settings(spec)) for spec in installed()[1:]) + 1
 
 
 def tried_table(choice: Choice) -> Table:
     """One line per setting that was tried."""
-    lines = console.table()
-    lines.add_column("setting", no_wrap=True)
-    for title in ("recall", "search ms", "add ms", "x exact"):
-        lines.add_column(title, justify="right")
+    lines = console.table("setting", right=["recall", "search ms", "add ms", "x exact"])
     for trial in choice.trials:
-        name, point = Text(described(trial.backend, trial.options)), trial.point
+        name, point = Text(label(trial.backend, trial.options)), trial.point
         if point is None:
             lines.add_row(name, "failed" if trial.failed else "given up", style="red" if trial.failed else "dim")
             continue
@@ -122,24 +100,24 @@ def tried_table(choice: Choice) -> Table:
 def _tried(
     workload: Workload,
     backend: str,
-    settings: Sequence[Mapping[str, Any]],
+    tried: Sequence[dict[str, Any]],
     target: float,
     exact: Point,
     watch: Callable[[str], None],
 ) -> Iterator[Trial]:
     """Settings of one backend, until the target is met, or it is clear that no later one can win."""
-    for options in settings:
-        watch(described(backend, options))
+    for options in tried:
+        watch(label(backend, options))
         try:
             point = workload.measure(backend, options)
         except TooSlowError as error:
-            yield Trial(backend, options, None, f"given up: {error}")
+            yield Trial(backend=backend, options=options, note=f"given up: {error}")
             return
         except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way; the others still count
-            yield Trial(backend, options, None, in_one_line(error), failed=True)
+            yield Trial(backend=backend, options=options, note=in_one_line(error), failed=True)
             return
         slower = point.recall < target and point.step_ms > 2 * exact.step_ms
-        yield Trial(backend, options, point, "already too slow" if slower else "")
+        yield Trial(backend=backend, options=options, point=point, note="already too slow" if slower else "")
         if slower or point.recall >= target:
             return
 

@@ -1,9 +1,9 @@
-"""gather(): everything that ``memstack report`` shows, as plain numbers."""
+"""gather(): everything that ``memstack report`` measures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from memstack import CorpusError, Memory, MemoryShape
 from memstack.contract.errors import in_one_line
@@ -14,20 +14,20 @@ from memstack.measure import (
     TooSlowError,
     Workload,
     describe_hardware,
-    described,
     installed,
-    settings_of,
+    label,
+    settings,
 )
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import BackendSpec
 from memstack_models.evaluation.comparison import Comparison
+from memstack_models.report.records import LeftOut, Measured, Read
 from memstack_models.report.step_times import step_times
 
 T = TypeVar("T")
-Results = dict[str, Any]
-FORMAT = 1
 Baseline = Callable[[MemoryShape], Memory]
+Kind = Literal["none", "baseline", "backend"]
 PROBE = ProbeConfig(every=1)
 """Of the evaluations, whose times are not looked at."""
 
@@ -98,25 +98,26 @@ class Attempts:
     """Runs one measurement after the other and tells of each; none that fails takes another one down."""
 
     tell: Callable[[str], None]
-    failures: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    given_up: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    failures: list[LeftOut] = field(default_factory=list[LeftOut])
+    given_up: list[LeftOut] = field(default_factory=list[LeftOut])
 
     def attempt(self, part: str, setting: str, entries: int, call: Callable[[], T]) -> T | None:
         """Return what the call returns, or None and a note why it did not."""
         self.tell(f"{part}: {setting}, {entries:,} entries")
-        where = {"part": part, "setting": setting, "entries": entries}
+        kept, reason = self.failures, ""
         try:
             return call()
         except TooSlowError as error:
-            self.given_up.append(where | {"reason": str(error)})
+            kept, reason = self.given_up, str(error)
         except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way, and the others still count
-            self.failures.append(where | {"reason": in_one_line(error)})
+            reason = in_one_line(error)
+        kept.append(LeftOut(part=part, setting=setting, entries=entries, reason=reason))
         return None
 
 
 def gather(
     plan: Plan, comparison: Comparison, recorded: Recording, target: float, seed: int, tell: Callable[[str], None]
-) -> Results:
+) -> Measured:
     """Measure everything; ``tell`` is told what comes next, ``expected`` says about how often.
 
     What a backend fails at is in ``failures``, what took too long in ``given_up``, and what is not installed in
@@ -136,71 +137,70 @@ def gather(
         device=str(comparison.device),
     )
     scaling = _scaling(plan, workload, target, watched)
-    return {
-        "format": FORMAT,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "seed": seed,
-        "target": target,
-        "quick": plan.stride > 1,
-        "neighbours": workload.neighbours,
-        "rows": workload.rows,
-        "heads": workload.heads,
-        "segment": recorded.segment,
-        "key_dim": recorded.key_dim,
-        "machine": describe_hardware(),
-        "exact": installed()[0].name,
-        "settings": _settings(plan, workload, watched),
-        "scaling": scaling,
-        "perplexity": _perplexity(plan, comparison, watched),
-        "steps": step_times(plan.step_sizes, comparison, recorded, scaling, watched.attempt, plan.limit_s),
-        "failures": watched.failures,
-        "given_up": watched.given_up,
-        "absent": {spec.name: spec.pip_line for spec in registry().specs() if spec.missing()},
-    }
+    return Measured(
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        seed=seed,
+        target=target,
+        quick=plan.stride > 1,
+        neighbours=workload.neighbours,
+        rows=workload.rows,
+        heads=workload.heads,
+        segment=recorded.segment,
+        key_dim=recorded.key_dim,
+        machine=describe_hardware(),
+        exact=installed()[0].name,
+        settings=_settings(plan, workload, watched),
+        scaling=scaling,
+        perplexity=_perplexity(plan, comparison, watched),
+        steps=step_times(plan.step_sizes, comparison, recorded, scaling, watched.attempt, plan.limit_s),
+        failures=tuple(watched.failures),
+        given_up=tuple(watched.given_up),
+        absent={spec.name: spec.pip_line for spec in registry().specs() if spec.missing()},
+    )
 
 
 def expected(plan: Plan) -> int:
     """How many measurements there will be, about: at most sizes it takes one or two to find what reaches the target."""
     specs = installed()
-    settings = sum(len(settings_of(spec, plan.stride)) for spec in specs)
+    tried = sum(len(settings(spec, plan.stride)) for spec in specs)
     others = len(specs) * (len(plan.sizes) + len(plan.step_sizes)) + sum(not spec.exact for spec in specs)
-    return 2 * settings + others + len(BASELINES) + 2
+    return 2 * tried + others + len(BASELINES) + 2
 
 
-def _settings(plan: Plan, workload: Workload, watched: Attempts) -> list[dict[str, Any]]:
+def _settings(plan: Plan, workload: Workload, watched: Attempts) -> tuple[Point, ...]:
     """Every setting of every backend at one size. What adds cost is not looked at here, so few are timed."""
     searched = replace(workload, turnover=0.0)
-    found: list[dict[str, Any]] = []
+    found: list[Point] = []
     for spec in installed():
-        for options in settings_of(spec, plan.stride):
+        for options in settings(spec, plan.stride):
             point = _measured("settings", searched, spec, options, watched)
             if point is None:
                 break  # it would fail again, or take as long
-            found.append(point.numbers())
-    return found
+            found.append(point)
+    return tuple(found)
 
 
-def _scaling(plan: Plan, workload: Workload, target: float, watched: Attempts) -> list[dict[str, Any]]:
+def _scaling(plan: Plan, workload: Workload, target: float, watched: Attempts) -> tuple[Point, ...]:
     """The first setting of every backend that reaches the target, at every size, and those tried before it."""
-    found: list[dict[str, Any]] = []
+    found: list[Point] = []
     for spec in installed():
-        settings = settings_of(spec, plan.stride)
+        left = settings(spec, plan.stride)
         for entries in plan.sizes:
-            points = _until(replace(workload, entries=entries), spec, settings, target, watched)
-            found += [point.numbers() for point in points]
+            points = _until(replace(workload, entries=entries), spec, left, target, watched)
+            found += points
             reached = [point for point in points if point.recall >= target]
             # The more entries, the harder: what did not reach the target will not do so again.
-            settings = settings[settings.index(dict(reached[-1].options)) :] if reached else settings[-1:]
+            left = left[left.index(reached[-1].options) :] if reached else left[-1:]
             if not points:
                 break
-    return found
+    return tuple(found)
 
 
 def _until(
-    workload: Workload, spec: BackendSpec, settings: list[dict[str, Any]], target: float, watched: Attempts
+    workload: Workload, spec: BackendSpec, tried: list[dict[str, Any]], target: float, watched: Attempts
 ) -> list[Point]:
     points: list[Point] = []
-    for options in settings:
+    for options in tried:
         point = _measured("sizes", workload, spec, options, watched)
         points += [point] if point else []
         if point is None or point.recall >= target:
@@ -211,15 +211,15 @@ def _until(
 def _measured(
     part: str, workload: Workload, spec: BackendSpec, options: Mapping[str, Any], watched: Attempts
 ) -> Point | None:
-    setting = described(spec.name, options)
+    setting = label(spec.name, options)
     return watched.attempt(part, setting, workload.entries, lambda: workload.measure(spec.name, options))
 
 
-def _perplexity(plan: Plan, comparison: Comparison, watched: Attempts) -> list[dict[str, Any]]:
+def _perplexity(plan: Plan, comparison: Comparison, watched: Attempts) -> tuple[Read, ...]:
     """Without a memory, with every setting of every backend, and with the baselines."""
-    found: list[dict[str, Any]] = []
+    found: list[Read] = []
 
-    def add(kind: str, name: str, options: Mapping[str, Any], baseline: Baseline | None) -> None:
+    def add(kind: Kind, name: str, options: Mapping[str, Any], baseline: Baseline | None) -> None:
         backend = name if kind == "backend" else installed()[0].name
         memory = MemoryConfig(
             backend=backend,
@@ -229,17 +229,17 @@ def _perplexity(plan: Plan, comparison: Comparison, watched: Attempts) -> list[d
         )
         result = watched.attempt(
             "perplexity",
-            described(name, options),
+            label(name, options),
             plan.capacity,
             lambda: comparison.evaluate(None if kind == "none" else memory, baseline=baseline),
         )
         if result is not None:
-            found.append({"kind": kind, "name": name, "options": dict(options), **result.numbers()})
+            found.append(Read(kind=kind, name=name, options=dict(options), **dict(result)))
 
     add("none", "memory off", {}, None)
     for name, baseline in BASELINES.items():
         add("baseline", name, {}, baseline)
     for spec in installed():
-        for options in settings_of(spec, plan.stride):
+        for options in settings(spec, plan.stride):
             add("backend", spec.name, options, None)
-    return found
+    return tuple(found)

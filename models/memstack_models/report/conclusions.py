@@ -1,39 +1,33 @@
 """What a report's numbers say: crossovers, what recall costs, and a few plain sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import exp, inf, log
-from typing import Any
 
-from memstack.measure import Point, described
-
-Results = Mapping[str, Any]
+from memstack.measure import Point, label
+from memstack_models.report.records import Measured
 
 
-def points(numbers: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """The measured points that were kept as plain numbers."""
-    return [Point(**one) for one in numbers]
-
-
-def backend_names(results: Results) -> list[str]:
+def backend_names(results: Measured) -> list[str]:
     """Every backend of which anything was measured, the exact one first."""
-    measured = {one["backend"] for part in ("settings", "scaling", "steps") for one in results[part]} - {None}
-    measured |= {one["name"] for one in results["perplexity"] if one["kind"] == "backend"}
-    return [results["exact"], *sorted(measured - {results["exact"]})]
+    measured = {point.backend for point in (*results.settings, *results.scaling)}
+    measured |= {step.backend for step in results.steps if step.backend is not None}
+    measured |= {read.name for read in results.perplexity if read.kind == "backend"}
+    return [results.exact, *sorted(measured - {results.exact})]
 
 
-def good_enough(results: Results) -> list[Point]:
+def good_enough(results: Measured) -> list[Point]:
     """For each backend and size the setting that reached the target, where exact search was measured as well."""
     exact = _exact_at(results)
-    reached = [point for point in points(results["scaling"]) if point.recall >= results["target"]]
+    reached = [point for point in results.scaling if point.recall >= results.target]
     return [point for point in reached if point.entries in exact]
 
 
-def against_exact(results: Results, point: Point) -> float:
+def against_exact(results: Measured, point: Point) -> float:
     """Search and add of this point, in units of the exact search's at the same size."""
     return point.step_ms / _exact_at(results)[point.entries].step_ms
 
 
-def crossover(results: Results, backend: str) -> float | None:
+def crossover(results: Measured, backend: str) -> float | None:
     """The number of entries from which on a backend is faster than exact search, at the target's recall.
 
     Between two sizes it is interpolated, on logarithmic axes. 0.0 if it is faster at every size measured; None if it is
@@ -51,52 +45,52 @@ def crossover(results: Results, backend: str) -> float | None:
     return exp(log(below) + share * (log(above) - log(below)))
 
 
-def steps_against_none(results: Results) -> list[tuple[str, int, float]]:
+def steps_against_none(results: Measured) -> list[tuple[str, int, float]]:
     """Backend, entries, and a training step in units of the step without a memory; nothing if that was not measured."""
-    without = next((one["ms"] for one in results["steps"] if one["backend"] is None), None)
+    without = next((step.ms for step in results.steps if step.backend is None), None)
     if without is None:
         return []
-    return [(one["backend"], one["entries"], one["ms"] / without) for one in results["steps"] if one["backend"]]
+    return [(step.backend, step.entries, step.ms / without) for step in results.steps if step.backend]
 
 
-def conclusions(results: Results) -> list[str]:
+def conclusions(results: Measured) -> list[str]:
     """What a reader should take away, in plain sentences."""
     said = [_fastest(results), _crossovers(results), _price(results), _baselines(results), _step(results)]
     return [sentence for sentence in said if sentence]
 
 
-def _exact_at(results: Results) -> dict[int, Point]:
-    return {point.entries: point for point in points(results["scaling"]) if point.backend == results["exact"]}
+def _exact_at(results: Measured) -> dict[int, Point]:
+    return {point.entries: point for point in results.scaling if point.backend == results.exact}
 
 
-def _fastest(results: Results) -> str:
-    measured = [point for point in points(results["settings"]) if point.recall >= results["target"]]
-    exact = next((point for point in measured if point.backend == results["exact"]), None)
+def _fastest(results: Measured) -> str:
+    measured = [point for point in results.settings if point.recall >= results.target]
+    exact = next((point for point in measured if point.backend == results.exact), None)
     if exact is None:
         return ""
     best = max(measured, key=lambda point: point.queries_per_s)
     if best.backend == exact.backend:
-        reached = f"at a recall of {results['target']} or more"
+        reached = f"at a recall of {results.target} or more"
         return f"With {best.entries:,} entries nothing searches faster than {exact.backend} {reached}."
     times = best.queries_per_s / exact.queries_per_s
     return (
-        f"With {best.entries:,} entries and a recall of {results['target']} or more, the fastest search is "
-        f"{described(best.backend, best.options)}: {times:.1f} times as many queries a second as {exact.backend}, "
+        f"With {best.entries:,} entries and a recall of {results.target} or more, the fastest search is "
+        f"{label(best.backend, best.options)}: {times:.1f} times as many queries a second as {exact.backend}, "
         f"at a recall of {best.recall:.3f}."
     )
 
 
-def _crossovers(results: Results) -> str:
+def _crossovers(results: Measured) -> str:
     found = {name: crossover(results, name) for name in backend_names(results)[1:]}
     sizes = sorted(_exact_at(results))
     if not found or not sizes:
         return ""
     ordered = sorted(found.items(), key=lambda one: inf if one[1] is None else one[1])
     parts = [_crossing(results, name, entries, sizes) for name, entries in ordered]
-    return f"A search and an add together, at a recall of {results['target']} or more: {'; '.join(parts)}."
+    return f"A search and an add together, at a recall of {results.target} or more: {'; '.join(parts)}."
 
 
-def _crossing(results: Results, name: str, entries: float | None, sizes: Sequence[int]) -> str:
+def _crossing(results: Measured, name: str, entries: float | None, sizes: Sequence[int]) -> str:
     """What is known of one backend, and up to which size: it may have been given up, or have missed the target."""
     reached = [point.entries for point in good_enough(results) if point.backend == name]
     if not reached:
@@ -110,44 +104,43 @@ def _crossing(results: Results, name: str, entries: float | None, sizes: Sequenc
     return told if reached[-1] == sizes[-1] else f"{told} (with more it was given up or missed the target)"
 
 
-def _price(results: Results) -> str:
+def _price(results: Measured) -> str:
     """What the lowest and the nearly sufficient recall cost in perplexity."""
-    exact = _perplexity_of(results, results["exact"])
-    approximate = [one for one in results["perplexity"] if "recall" in one and one["kind"] == "backend"]
+    exact = _perplexity_of(results, results.exact)
+    backends = [read for read in results.perplexity if read.kind == "backend"]
+    approximate = [(read.recall, read.perplexity) for read in backends if read.recall is not None]
     if exact is None or not approximate:
         return ""
-    worst = min(approximate, key=lambda one: one["recall"])
-    near = min(approximate, key=lambda one: abs(one["recall"] - results["target"]))
-    told = [f"a recall of {one['recall']:.2f} costs {_percent(one['perplexity'] / exact)}" for one in (near, worst)]
+    worst = min(approximate, key=lambda one: one[0])
+    near = min(approximate, key=lambda one: abs(one[0] - results.target))
+    told = [f"a recall of {recall:.2f} costs {_percent(perplexity / exact)}" for recall, perplexity in (near, worst)]
     return f"In perplexity, against {exact:.3f} with all true neighbours, {' and '.join(dict.fromkeys(told))}."
 
 
-def _baselines(results: Results) -> str:
-    exact = _perplexity_of(results, results["exact"])
-    baselines = [one for one in results["perplexity"] if one["kind"] in ("baseline", "none")]
+def _baselines(results: Measured) -> str:
+    exact = _perplexity_of(results, results.exact)
+    baselines = [read for read in results.perplexity if read.kind != "backend"]
     if exact is None or not baselines:
         return ""
-    told = ", ".join(f"{one['name']}: {one['perplexity']:.3f}" for one in baselines)
+    told = ", ".join(f"{read.name}: {read.perplexity:.3f}" for read in baselines)
     return f"What it is measured against: {told}."
 
 
-def _step(results: Results) -> str:
+def _step(results: Measured) -> str:
     measured = steps_against_none(results)
-    largest = max((entries for name, entries, _ in measured if name == results["exact"]), default=None)
+    largest = max((entries for name, entries, _ in measured if name == results.exact), default=None)
     if largest is None:
         return ""
     times = {name: ratio for name, entries, ratio in measured if entries == largest}
     best = min(times, key=lambda name: times[name])
-    text = (
-        f"With {largest:,} entries a training step takes {times[results['exact']]:.1f} times the step without a memory"
-    )
-    if best == results["exact"]:
+    text = f"With {largest:,} entries a training step takes {times[results.exact]:.1f} times the step without a memory"
+    if best == results.exact:
         return f"{text}, and no other backend makes it shorter."
     return f"{text} by exact search, and {times[best]:.1f} times with {best}."
 
 
-def _perplexity_of(results: Results, name: str) -> float | None:
-    return next((one["perplexity"] for one in results["perplexity"] if one["name"] == name), None)
+def _perplexity_of(results: Measured, name: str) -> float | None:
+    return next((read.perplexity for read in results.perplexity if read.name == name), None)
 
 
 def _percent(ratio: float) -> str:

@@ -8,16 +8,16 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memstack.measure import Point, front
+from memstack.measure import Point, pareto_front
 from memstack_models.report.conclusions import (
     against_exact,
     backend_names,
     crossover,
     good_enough,
-    points,
     rounded,
     steps_against_none,
 )
+from memstack_models.report.records import Measured, Read
 from memstack_models.report.style import (
     SeriesStyle,
     Theme,
@@ -30,12 +30,11 @@ from memstack_models.report.style import (
     themed,
 )
 
-Results = Mapping[str, Any]
-Draw = Callable[[Results, Mapping[str, SeriesStyle]], Figure]
+Draw = Callable[[Measured, Mapping[str, SeriesStyle]], Figure]
 SEARCHED = "entries per memory"
 
 
-def draw(name: str, results: Results, theme: Theme, *kinds: str) -> list[bytes]:
+def draw(name: str, results: Measured, theme: Theme, *kinds: str) -> list[bytes]:
     """Draw one of ``FIGURES`` as files of these kinds: png on the theme's paper, svg through which the page's shows."""
     with themed(theme):
         figure = FIGURES[name][1](results, series_styles(backend_names(results), theme.ink))
@@ -44,13 +43,13 @@ def draw(name: str, results: Results, theme: Theme, *kinds: str) -> list[bytes]:
     return files
 
 
-def recall_against_speed(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
+def recall_against_speed(results: Measured, look: Mapping[str, SeriesStyle]) -> Figure:
     """Recall against queries per second, every setting; a line joins those that no other of the backend beats."""
-    measured = points(results["settings"])
+    measured = results.settings
     figure, (axes,) = panels(1, 4.8)
     handles: dict[str, Any] = {}
     for name, mine in _by_backend(measured, look).items():
-        best, style = front(mine), look[name]
+        best, style = pareto_front(mine), look[name]
         axes.plot(
             [point.recall for point in mine],
             [point.queries_per_s for point in mine],
@@ -64,38 +63,38 @@ def recall_against_speed(results: Results, look: Mapping[str, SeriesStyle]) -> F
             [point.queries_per_s for point in best],
             f"{style.mark}-",
             color=style.colour,
-            markersize=11 if name == results["exact"] else None,
+            markersize=11 if name == results.exact else None,
         )
         _label_ends(axes, best, style)
     recall_axis(axes, min((point.recall for point in measured), default=0.0), gap=0.05)
-    axes.axvline(results["target"], linestyle=":", linewidth=1.2, color=look[results["exact"]].colour)
+    axes.axvline(results.target, linestyle=":", linewidth=1.2, color=look[results.exact].colour)
     log_axis(axes, "queries per second, all heads together")
     legend_above(figure, handles)
     return figure
 
 
-def perplexity_against_recall(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
+def perplexity_against_recall(results: Measured, look: Mapping[str, SeriesStyle]) -> Figure:
     """Perplexity against recall: with the baselines and the memory switched off, and the backends alone, larger."""
-    found = results["perplexity"]
+    found = results.perplexity
     figure, (whole, near) = panels(2)
     handles: dict[str, Any] = {}
     for name in look:
-        mine = sorted((_recall_of(one), one["perplexity"]) for one in found if one["name"] == name)
+        mine = sorted((_recall_of(one), one.perplexity) for one in found if one.name == name)
         style = look[name]
         for axes in (whole, near) if mine else ():
             (handles[name],) = axes.plot(*zip(*mine, strict=True), f"{style.mark}-", color=style.colour)
-    ink = look[results["exact"]].colour
+    ink = look[results.exact].colour
     for one in found:
-        if one["kind"] == "baseline":
-            whole.plot([_recall_of(one)], [one["perplexity"]], "x", color=ink)
-            _note(whole, one["name"], (_recall_of(one), one["perplexity"]), ink)
-        elif one["kind"] == "none":
-            whole.axhline(one["perplexity"], color=ink, linestyle="--", linewidth=1)
-            whole.annotate(one["name"], (1, one["perplexity"]), ha="right", xytext=(0, 4), textcoords="offset points")
+        if one.kind == "baseline":
+            whole.plot([_recall_of(one)], [one.perplexity], "x", color=ink)
+            _note(whole, one.name, (_recall_of(one), one.perplexity), ink)
+        elif one.kind == "none":
+            whole.axhline(one.perplexity, color=ink, linestyle="--", linewidth=1)
+            whole.annotate(one.name, (1, one.perplexity), ha="right", xytext=(0, 4), textcoords="offset points")
     whole.set_title("with the baselines")
     near.set_title("the backends alone")
     recall_axis(whole, 0.0)
-    recall_axis(near, min((_recall_of(one) for one in found if one["kind"] == "backend"), default=0.0))
+    recall_axis(near, min((_recall_of(one) for one in found if one.kind == "backend"), default=0.0))
     for axes in (whole, near):
         axes.set_ylabel("perplexity per token")
         axes.margins(y=0.12)
@@ -103,7 +102,7 @@ def perplexity_against_recall(results: Results, look: Mapping[str, SeriesStyle])
     return figure
 
 
-def times_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
+def times_against_entries(results: Measured, look: Mapping[str, SeriesStyle]) -> Figure:
     """Search, add, and both together against exact search, by size, each backend at the target's recall."""
     chosen = good_enough(results)
     figure, (search, add, both) = panels(3)
@@ -114,9 +113,9 @@ def times_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> 
         (handles[name],) = search.plot(sizes, [point.search_ms for point in mine], **line)
         add.plot(sizes, [point.add_ms for point in mine], **line)
         ratios = [against_exact(results, point) for point in mine]
-        both.plot(sizes, ratios, **(line | {"marker": ""} if name == results["exact"] else line))
+        both.plot(sizes, ratios, **(line | {"marker": ""} if name == results.exact else line))
     _mark_crossovers(both, results, look)
-    queries, sizes = results["segment"], [point.entries for point in chosen]
+    queries, sizes = results.segment, [point.entries for point in chosen]
     for axes, title, label in (
         (search, "search", f"ms for {queries} queries per head"),
         (add, "add, with its share of rebuilding", f"ms for {queries} keys per head"),
@@ -129,7 +128,7 @@ def times_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> 
     return figure
 
 
-def step_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> Figure:
+def step_against_entries(results: Measured, look: Mapping[str, SeriesStyle]) -> Figure:
     """The time of a training step by size, in units of the same model's step without a memory."""
     measured = steps_against_none(results)
     figure, (axes,) = panels(1)
@@ -138,7 +137,7 @@ def step_against_entries(results: Results, look: Mapping[str, SeriesStyle]) -> F
         mine = [(entries, times) for backend, entries, times in measured if backend == name]
         if mine:
             (handles[name],) = axes.plot(*zip(*mine, strict=True), color=style.colour, marker=style.mark)
-    ink = look[results["exact"]].colour
+    ink = look[results.exact].colour
     axes.axhline(1, color=ink, linestyle="--", linewidth=1)
     axes.annotate(
         "without a memory",
@@ -178,13 +177,13 @@ def _by_backend(measured: Sequence[Point], names: Iterable[str]) -> dict[str, li
     return {name: mine for name, mine in grouped.items() if mine}
 
 
-def _recall_of(one: Mapping[str, Any]) -> float:
+def _recall_of(one: Read) -> float:
     """A memory that was not probed is exact."""
-    return one.get("recall", 1.0)
+    return 1.0 if one.recall is None else one.recall
 
 
 def _label_ends(axes: Axes, best: Sequence[Point], style: SeriesStyle) -> None:
-    """The varied option's value at both ends of a front, outside of it."""
+    """The varied option's value at both ends of a Pareto front, outside of it."""
     for point, offset, side in ((best[0], (-5, -13), "right"), (best[-1], (6, 4), "left")):
         if point.options:
             value = list(point.options.values())[-1]
@@ -194,7 +193,7 @@ def _label_ends(axes: Axes, best: Sequence[Point], style: SeriesStyle) -> None:
             )
 
 
-def _mark_crossovers(axes: Axes, results: Results, look: Mapping[str, SeriesStyle]) -> None:
+def _mark_crossovers(axes: Axes, results: Measured, look: Mapping[str, SeriesStyle]) -> None:
     """The number of entries at which a line falls below that of exact search."""
     found = [(name, entries) for name in look if (entries := crossover(results, name))]
     for place, (name, entries) in enumerate(found):

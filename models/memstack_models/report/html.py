@@ -1,18 +1,18 @@
 """write_page(): a report's results as pictures and as one HTML page that needs nothing else."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from memstack.measure import described
-from memstack_models.report.conclusions import against_exact, conclusions, good_enough, points, steps_against_none
+from memstack.measure import label
+from memstack_models.report.conclusions import against_exact, conclusions, good_enough, steps_against_none
 from memstack_models.report.figures import FIGURES, draw
+from memstack_models.report.records import Read, Report
 from memstack_models.report.style import DARK, LIGHT
 
-Results = Mapping[str, Any]
 Table = tuple[Sequence[str], list[list[str]]]
 PAGE = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,7 +31,7 @@ CAPTIONS = {
 """What each picture shows, for those who see it first; filled in from the results."""
 
 
-def write_page(results: Results, folder: Path) -> Path:
+def write_page(results: Report, folder: Path) -> Path:
     """Draw every picture, as PNG files too, and write the page beside them; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     environment = jinja2.Environment(
@@ -45,7 +45,7 @@ def write_page(results: Results, folder: Path) -> Path:
     return folder / PAGE
 
 
-def _picture(name: str, results: Results, folder: Path) -> dict[str, Any]:
+def _picture(name: str, results: Report, folder: Path) -> dict[str, Any]:
     """What the template is told of one picture, which is also written as a PNG file."""
     light, png = draw(name, results, LIGHT, "svg", "png")
     (folder / f"{name}.png").write_bytes(png)
@@ -54,7 +54,7 @@ def _picture(name: str, results: Results, folder: Path) -> dict[str, Any]:
     return {
         "name": name,
         "title": FIGURES[name][0],
-        "text": CAPTIONS[name].format_map(results),
+        "text": CAPTIONS[name].format_map(dict(results)),
         "light": _inline(light),
         "dark": _inline(dark),
         "titles": titles,
@@ -66,10 +66,10 @@ def _inline(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _table(name: str, results: Results) -> Table:
+def _table(name: str, results: Report) -> Table:
     if name == "recall-perplexity":
         titles = ["memory", "recall", "attention mass", "perplexity", "bits per byte"]
-        return titles, [_perplexity_row(one) for one in results["perplexity"]]
+        return titles, [_perplexity_row(one) for one in results.perplexity]
     if name == "step-entries":
         rows = [[backend, f"{entries:,}", f"{times:.2f}"] for backend, entries, times in steps_against_none(results)]
         return ["backend", "entries", "times the step without a memory"], rows
@@ -77,7 +77,7 @@ def _table(name: str, results: Results) -> Table:
         titles = ["setting", "entries", "recall", "search ms", "add ms", "worst add ms", "fill s", "against exact"]
         return titles, [
             [
-                described(point.backend, point.options),
+                label(point.backend, point.options),
                 f"{point.entries:,}",
                 f"{point.recall:.4f}",
                 *(f"{value:.4g}" for value in (point.search_ms, point.add_ms, point.worst_add_ms, point.fill_s)),
@@ -88,16 +88,16 @@ def _table(name: str, results: Results) -> Table:
     titles = ["setting", "recall", "attention mass", "queries/s", "search ms"]
     return titles, [
         [
-            described(point.backend, point.options),
+            label(point.backend, point.options),
             f"{point.recall:.4f}",
             f"{point.attention_mass_recall:.4f}",
             f"{point.queries_per_s:,.0f}",
             f"{point.search_ms:.4g}",
         ]
-        for point in points(results["settings"])
+        for point in results.settings
     ]
 
 
-def _perplexity_row(one: Mapping[str, Any]) -> list[str]:
-    probed = [f"{one[key]:.4f}" if key in one else "" for key in ("recall", "attention-mass recall")]
-    return [described(one["name"], one["options"]), *probed, f"{one['perplexity']:.4f}", f"{one['bits per byte']:.4f}"]
+def _perplexity_row(one: Read) -> list[str]:
+    probed = ["" if share is None else f"{share:.4f}" for share in (one.recall, one.attention_mass_recall)]
+    return [label(one.name, one.options), *probed, f"{one.perplexity:.4f}", f"{one.bits_per_byte:.4f}"]

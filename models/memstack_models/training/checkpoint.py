@@ -16,13 +16,15 @@ from torch import Tensor
 from memstack_models.data.errors import CheckpointError
 
 FILE = "checkpoint.safetensors"
+FORMAT = 1
+"""Of the files that are written. Those from before there was a number are format 0: they are read as well."""
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
     """Write the checkpoint of a run folder; if that fails the previous one stays, and CheckpointError says why."""
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     described = json.dumps(dict(progress))
-    metadata = {"progress": described, "digest": digest(plain, described)}
+    metadata = {"format": str(FORMAT), "progress": described, "digest": _digest(FORMAT, plain, described)}
     aside = folder / f"{FILE}.writing"
     try:
         save_file(plain, aside, metadata)
@@ -39,7 +41,10 @@ def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any
 
 
 def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors whose names begin with ``prefix`` and the progress; the whole file is checked first."""
+    """Read the tensors whose names begin with ``prefix`` and the progress; the whole file is checked first.
+
+    Raises CheckpointError for a file that is missing, damaged, or of a format that is not known.
+    """
     path = folder / FILE
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}; train one with: memstack train RECIPE --out {folder}")
@@ -52,10 +57,25 @@ def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, A
     except SafetensorError as error:
         raise CheckpointError(f"{path} is truncated or damaged ({error}); use another copy") from None
     described = metadata.get("progress", "")
-    if metadata.get("digest") != digest(tensors, described):
+    if metadata.get("digest") != _digest(_format_of(path, metadata), tensors, described):
         raise CheckpointError(f"{path} is damaged: its contents do not match their digest; use another copy")
     wanted = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     return wanted, json.loads(described)
+
+
+def _format_of(path: Path, metadata: Mapping[str, str]) -> int:
+    number = metadata.get("format", "0")
+    if number not in map(str, range(FORMAT + 1)):
+        raise CheckpointError(
+            f"{path} is of format {number}; this memstack reads formats 0 to {FORMAT}: install a newer memstack, "
+            "or use another copy if it should be older, for then it is damaged"
+        )
+    return int(number)
+
+
+def _digest(number: int, tensors: Mapping[str, Tensor], progress: str) -> str:
+    """The digest of a file of this format: from the first number on, it covers the number."""
+    return digest(tensors, f"format {number} {progress}" if number else progress)
 
 
 def digest(tensors: Mapping[str, Tensor], progress: str) -> str:

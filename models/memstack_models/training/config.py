@@ -2,11 +2,22 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from memstack.plugins.config import Frozen, MemoryConfig
 from memstack_models.data.config import DataConfig
 from memstack_models.transformer.config import ModelConfig
+
+FORMAT = 1
+"""Of a run's configuration: a change of keys that an older memstack would misread makes it 2."""
 
 
 class TrainConfig(Frozen):
@@ -66,8 +77,17 @@ class EvalConfig(Frozen):
 class RunConfig(Frozen):
     """Everything a run needs."""
 
+    format: int = FORMAT
+    """Of the file; one from before there was a number is read as the first."""
     model: ModelConfig
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, number: int) -> int:
+        if number != FORMAT:
+            raise ValueError(f"this memstack reads format {FORMAT}, got {number}: install a newer memstack")
+        return number

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from memstack.contract.metrics import bits_per_byte, perplexity
 from memstack_models.data.reader import IGNORED, Segment
+from memstack_models.training.records import Perplexity
 from memstack_models.training.stream import Stream
 from memstack_models.transformer.transformer import Transformer
 
@@ -47,15 +47,15 @@ class Evaluation:
         stretches = zip(BUCKETS, self.nats.tolist(), self.tokens.tolist(), strict=True)
         return {name: perplexity(nats, tokens) for name, nats, tokens in stretches if tokens}
 
-    def summary(self) -> dict[str, Any]:
-        """Everything as plain numbers."""
-        return {
-            "perplexity": self.perplexity(),
-            "perplexity beyond 4k": self.perplexity(BEYOND_4K) if int(self.tokens[BEYOND_4K:].sum()) else None,
-            "bits per byte": self.bits_per_byte,
-            "tokens": int(self.tokens.sum()),
-            "by position": self.by_position(),
-        }
+    def result(self) -> Perplexity:
+        """Return what came of it, as it is written down."""
+        return Perplexity(
+            perplexity=self.perplexity(),
+            perplexity_beyond_4k=self.perplexity(BEYOND_4K) if int(self.tokens[BEYOND_4K:].sum()) else None,
+            bits_per_byte=self.bits_per_byte,
+            tokens=int(self.tokens.sum()),
+            by_position=self.by_position(),
+        )
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def evaluate(
     model.eval()
     try:
         for segment in stream:
-            logits, new = model(segment.tokens.to(device), stream.memories, stream.cache)
+            logits, new = model(segment.tokens.to(device), stream.bank, stream.cache)
             stream.commit(new)
             advance(_count(result, segment, logits, token_bytes))
     finally:

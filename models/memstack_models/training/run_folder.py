@@ -10,16 +10,19 @@ from typing import Any
 import torch
 
 from memstack.plugins import config as configuration
+from memstack.plugins.records import write_whole
 from memstack.plugins.registry import registry
+from memstack.plugins.secrets import without_secrets
 from memstack_models.data.documents import anchored
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
+from memstack_models.training.bundled import PRETRAINED, RECIPES, checkpoints, recipes
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import RunFolderError
+from memstack_models.training.records import LogEntry, log_entry
 from memstack_models.transformer.transformer import Transformer
 
-RECIPES, PRETRAINED = Path(__file__).parent / "recipes", Path(__file__).parent / "pretrained"
 CONFIG, LOG = "config.toml", "log.jsonl"
 LEFTOVERS = {FILE, DIGEST, f"{CONFIG}.writing"}
 """What a run killed while it was made may have written."""
@@ -36,17 +39,23 @@ def recipe(name: str, overrides: Iterable[str]) -> RunConfig:
     bundled = RECIPES / f"{name}.toml"
     path = bundled if bundled.is_file() else Path(name)
     if not path.is_file():
-        names = sorted(path.stem for path in RECIPES.glob("*.toml"))
-        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {', '.join(names)}")
+        names = ", ".join(recipes())
+        raise configuration.ConfigError(f"there is no recipe or file {name}; bundled recipes: {names}")
     run = checked(configuration.load(RunConfig, path, overrides))
     # The run may be resumed or evaluated from another folder.
     return run.model_copy(update={"data": anchored(run.data)})
 
 
 def checked(run: RunConfig) -> RunConfig:
-    """Return the run after its backend has accepted the memory's options."""
+    """Return the run after its backend has accepted the memory's options, their secrets sealed."""
     registry().options(run.memory.backend, run.memory.options)
-    return run
+    return sealed(run)
+
+
+def sealed(run: RunConfig) -> RunConfig:
+    """Return the run with its backend's secrets sealed: they are neither printed nor written from then on."""
+    options = registry().sealed(run.memory.backend, run.memory.options)
+    return run.model_copy(update={"memory": run.memory.model_copy(update={"options": options})})
 
 
 def create(folder: Path, run: RunConfig, tokenizer: Tokenizer) -> None:
@@ -57,7 +66,7 @@ def create(folder: Path, run: RunConfig, tokenizer: Tokenizer) -> None:
     refuse_occupied(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(folder)
-    _replace(folder / CONFIG, configuration.dump(run))
+    write_whole(folder / CONFIG, configuration.dump(sealed(run)))
 
 
 def refuse_occupied(folder: Path) -> None:
@@ -77,16 +86,13 @@ def is_begun(folder: Path) -> bool:
 
 
 def read_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """The configuration a run was made with, after overrides."""
-    if not is_begun(folder):
-        shipped = ", ".join(sorted(path.name for path in PRETRAINED.iterdir()))
-        raise CheckpointError(f"there is no run in {folder}: {CONFIG} is missing; checkpoints that ship: {shipped}")
-    return checked(configuration.load(RunConfig, folder / CONFIG, overrides))
+    """The configuration a run was made with, after overrides, with which a secret comes that is kept in no file."""
+    return checked(_written_config(folder, overrides))
 
 
 def refuse_other(folder: Path, run: RunConfig) -> None:
     """RunFolderError if the folder's run was made with a configuration that differs in what decides its losses."""
-    before, now = _flat(read_config(folder).model_dump()), _flat(run.model_dump())
+    before, now = (_flat(without_secrets(sealed(each).model_dump())) for each in (_written_config(folder), run))
     # What 1/sqrt(step) gives at a step does not depend on how many follow.
     may_change = MAY_CHANGE | ({"train.steps"} if run.train.schedule == "rsqrt" else set())
     keys = before.keys() | now.keys()
@@ -137,33 +143,34 @@ def export(source: Path, target: Path) -> None:
 
     The folder appears whole or not at all.
     """
-    run, tokenizer = read_config(source), load_tokenizer(source)
+    run, tokenizer = _written_config(source), load_tokenizer(source)
     tensors, progress = checkpoint.load(source, "model.")
     refuse_occupied(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
         create(made := Path(aside) / target.name, run, tokenizer)
         checkpoint.save(made, {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}, progress)
-        _replace(made / LOG, "".join(_log_until(source, progress["step"])))
+        write_whole(made / LOG, "".join(_log_until(source, progress["step"])))
         if target.exists():
             target.rmdir()
         made.rename(target)
 
 
-def append_log(folder: Path, entry: Mapping[str, Any]) -> None:
+def append_log(folder: Path, entry: LogEntry) -> None:
     """Add one line to the run's log."""
     with (folder / LOG).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(dict(entry)) + "\n")
+        log.write(entry.as_json() + "\n")
 
 
 def rewind_log(folder: Path, step: int) -> None:
     """Drop what a killed run logged after its last checkpoint; a line cut in half goes as well."""
-    _replace(folder / LOG, "".join(_log_until(folder, step)))
+    write_whole(folder / LOG, "".join(_log_until(folder, step)))
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The run's log, entry by entry."""
-    return [json.loads(line) for line in _log_until(folder, sys.maxsize)]
+def read_log(folder: Path) -> list[LogEntry]:
+    """The run's log, entry by entry; RecordError for a line that is none."""
+    lines = enumerate(_log_until(folder, sys.maxsize), 1)
+    return [log_entry(json.loads(line), f"{folder / LOG}, line {number}") for number, line in lines]
 
 
 def _log_until(folder: Path, step: int) -> list[str]:
@@ -180,11 +187,12 @@ def _step_of(line: str) -> int:
         return sys.maxsize + 1
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that it is never there in part."""
-    aside = path.with_name(f"{path.name}.writing")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+def _written_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """The configuration in the folder, not checked by its backend: its secrets are not there."""
+    if not is_begun(folder):
+        shipped = ", ".join(checkpoints())
+        raise CheckpointError(f"there is no run in {folder}: {CONFIG} is missing; checkpoints that ship: {shipped}")
+    return configuration.load(RunConfig, folder / CONFIG, overrides)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""A stream of text and what is remembered of it: reader, memories and cache, whose rows belong together."""
+"""A stream of text and what is remembered of it: reader, memory bank and cache, whose rows belong together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from memstack import Memory, MemoryShape, create_memory, inspect_keys
+from memstack import MemoryBank, MemoryShape
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.registry import registry
 from memstack_models.data.reader import Reader, Segment
@@ -15,14 +15,14 @@ from memstack_models.transformer.config import ModelConfig
 from memstack_models.transformer.transformer import SegmentOutput
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stream:
     """Rows of documents, read in order. Training, evaluation and each part of an accumulated step have their own."""
 
     reader: Reader
-    memories: Sequence[Memory]
+    bank: MemoryBank
+    """Empty where the memory is off."""
     cache: Cache
-    memory_layers: tuple[int, ...]
 
     def __iter__(self) -> "Stream":
         return self
@@ -30,37 +30,29 @@ class Stream:
     def __next__(self) -> Segment:
         """Read a segment; rows that start a document forget the one before."""
         segment = next(self.reader)
-        for memory in self.memories:
-            memory.reset(segment.starts)
+        self.bank.reset(segment.starts)
         self.cache.reset(segment.starts)
         return segment
 
     def commit(self, new: SegmentOutput) -> None:
         """Write what the model made of the segment; call it once per segment, after backward."""
         self.cache.add(new.layers)
-        stored = [
-            (memory, new.layers[layer - 1]) for layer, memory in zip(self.memory_layers, self.memories, strict=False)
-        ]
-        inspect_keys([layer.keys for _, layer in stored])
-        for memory, layer in stored:
-            memory.add(layer.keys, layer.values)
+        self.bank.commit(new.of_layers(self.bank.layers))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return positions, memories and cache as named tensors."""
-        parts = {"reader": self.reader.state_dict(), "cache": self.cache.state_dict()}
-        parts |= {f"memory.{i}": memory.state_dict() for i, memory in enumerate(self.memories)}
+        parts = {"reader": self.reader.state_dict(), "cache": self.cache.state_dict(), "memory": self.bank.state_dict()}
         return {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue where the saved stream was."""
         self.reader.load_state_dict(sub_state(state, "reader"))
         self.cache.load_state_dict(sub_state(state, "cache"))
-        for i, memory in enumerate(self.memories):
-            memory.load_state_dict(sub_state(state, f"memory.{i}"))
+        self.bank.load_state_dict(sub_state(state, "memory"))
 
 
-def create_memories(model: ModelConfig, memory: MemoryConfig, rows: int, device: torch.device) -> list[Memory]:
-    """Build one memory per memory layer, its store on the model's device if that backend's search can run there."""
+def create_bank(model: ModelConfig, memory: MemoryConfig, rows: int, device: torch.device) -> MemoryBank:
+    """Build a memory for every memory layer, its store on the model's device if that backend's search can run there."""
     shape = MemoryShape(
         rows=rows,
         heads=model.kv_heads,
@@ -69,7 +61,7 @@ def create_memories(model: ModelConfig, memory: MemoryConfig, rows: int, device:
         capacity=memory.capacity,
     )
     options = registry().place_options(memory.backend, memory.options, device)
-    return [create_memory(memory.backend, shape, **options) for _ in model.memory_layers]
+    return MemoryBank.create(memory.backend, shape, model.memory_layers, **options)
 
 
 def sub_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,25 +1,27 @@
-"""The streams of a run: readers of tokens, each with memories and a cache of its own."""
+"""The streams of a run: readers of tokens, each with a memory bank and a cache of its own."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from memstack import CorpusError
+from memstack import CorpusError, MemoryBank
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Reader
 from memstack_models.training.config import RunConfig
-from memstack_models.training.stream import Stream, create_memories
+from memstack_models.training.stream import Stream, create_bank
 from memstack_models.transformer.cache import Cache
 
 
-def training_streams(run: RunConfig, documents: Sequence[Tensor], device: torch.device) -> list[Stream]:
-    """One stream per part of a step; each part owns its documents, rows, readers and memories."""
+def training_streams(
+    run: RunConfig, documents: Sequence[Tensor], device: torch.device, memory: MemoryConfig | None
+) -> list[Stream]:
+    """One stream per part of a step; each part owns its documents, rows, readers and memories (none if None)."""
     parts, rows = run.train.accumulation, run.train.rows // run.train.accumulation
     if len(documents) < parts:
         raise CorpusError(f"accumulation {parts} needs at least {parts} train documents, got {len(documents)}")
     readers = [Reader(documents[i::parts], rows, run.train.segment, run.train.seed + i) for i in range(parts)]
-    return [_stream(run, run.memory, reader, rows, device) for reader in readers]
+    return [_stream(run, memory, reader, rows, device) for reader in readers]
 
 
 def evaluation_stream(
@@ -31,5 +33,5 @@ def evaluation_stream(
 
 
 def _stream(run: RunConfig, memory: MemoryConfig | None, reader: Reader, rows: int, device: torch.device) -> Stream:
-    memories = create_memories(run.model, memory, rows, device) if memory is not None else []
-    return Stream(reader, memories, Cache(run.model, rows, device), run.model.memory_layers)
+    bank = create_bank(run.model, memory, rows, device) if memory is not None else MemoryBank()
+    return Stream(reader, bank, Cache(run.model, rows, device))

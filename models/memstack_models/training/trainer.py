@@ -1,16 +1,17 @@
-"""The training step: forward reads, the step writes (design notes, section 5). A killed run resumes to the bit."""
+"""The training step: forward reads, the step writes. A killed run resumes to the bit."""
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from memstack.plugins.config import MemoryConfig
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.training import checkpoint, run_folder
@@ -26,13 +27,33 @@ from memstack_models.training.optimizers import (
     set_learning_rate,
 )
 from memstack_models.training.perplexity import evaluate
+from memstack_models.training.records import LogEntry, Perplexity, Recall, StepEntry, ValidationEntry
 from memstack_models.training.stream import Stream, sub_state
 from memstack_models.training.streams import evaluation_stream, training_streams
 from memstack_models.transformer.transformer import SegmentOutput, Transformer
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[LogEntry], None]
 GAIN = 0.01
 """The part of the perplexity that the memory must save for its gain to have appeared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one training step measured."""
+
+    step: int
+    loss: float
+    rate: float
+    tokens_per_s: int
+    memory_share: Tensor
+    """(memory_layers, heads), on the model's device: reading it waits for that."""
+    search_ms: float
+    add_ms: float
+
+    def logged(self, probed: Recall) -> StepEntry:
+        """Return the step as the log keeps it."""
+        shares = tuple(tuple(round(share, 4) for share in heads) for heads in self.memory_share.tolist())
+        return StepEntry.model_validate(vars(self) | dict(probed) | {"memory_share": shares})
 
 
 class Trainer:
@@ -46,6 +67,8 @@ class Trainer:
         documents: list[Tensor],
         validation: list[Tensor],
         token_bytes: Tensor,
+        *,
+        memory_off: bool = False,
     ) -> None:
         torch.manual_seed(run.train.seed)
         self.run, self.folder = run, folder
@@ -56,8 +79,10 @@ class Trainer:
             # Sizes are few: training's and evaluation's.
             self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
-        self.streams = training_streams(run, documents, self.device)
-        self.monitors = [MemoryMonitor(stream, self.model, run.memory) for stream in self.streams]
+        streams = training_streams(run, documents, self.device, None if memory_off else run.memory)
+        self.monitors = [MemoryMonitor(stream.bank, self.model, run.memory.probe) for stream in streams]
+        pairs = zip(streams, self.monitors, strict=True)
+        self.streams = [replace(stream, bank=monitor.bank) for stream, monitor in pairs]
         self.validation, self.token_bytes = validation, token_bytes
         self.step = 0
 
@@ -66,12 +91,9 @@ class Trainer:
         config = self.run.train
         run_folder.rewind_log(self.folder, self.step)
         while self.step < config.steps:
-            entry = self.advance()
+            step = self.advance()
             if self.step % config.log_every == 0 or self.step == config.steps:
-                # Reading the shares waits for the device, so only what is logged is read.
-                shares = entry["memory share"].tolist()
-                entry["memory share"] = [[round(share, 4) for share in heads] for heads in shares]
-                entry |= probed_entry([probed for watch in self.monitors for probed in watch.take_probed()])
+                entry = step.logged(probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]))
                 run_folder.append_log(self.folder, entry)
                 report(entry)
             if config.validate_every and self.step % config.validate_every == 0:
@@ -80,7 +102,7 @@ class Trainer:
             if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                 self.save()
 
-    def advance(self) -> dict[str, Any]:
+    def advance(self) -> Step:
         """One step over all parts: forward and backward, then the optimiser, then the memories are written."""
         start = time.perf_counter()
         rate = learning_rate(self.run.train, self.step)
@@ -100,23 +122,26 @@ class Trainer:
         for stream, (_, new) in zip(self.streams, parts, strict=True):
             stream.commit(new)
         self.step += 1
-        return {"step": self.step, "loss": loss, "rate": rate} | self._measured(parts[0][1], tokens, start)
+        return self._measured(loss, rate, parts[0][1], tokens, start)
 
-    def validate(self) -> dict[str, Any]:
+    def validate(self) -> ValidationEntry:
         """Perplexity of the validation documents with the memory and with it switched off, and what the memory gains.
 
         The first validation in which it gains ``GAIN`` or more is marked.
         """
-        entry: dict[str, Any] = {"step": self.step}
-        for name, memory in {"with memory": self.run.memory, "without": None}.items():
-            if memory is None or self.run.model.memory_layers:
-                stream = evaluation_stream(self.run, self.validation, self.device, memory)
-                entry[name] = evaluate(self.model, stream, self.token_bytes).summary()
-        if "with memory" in entry:
-            entry["gain"] = 1 - entry["with memory"]["perplexity"] / entry["without"]["perplexity"]
-            before = any(logged.get("gain appears") for logged in run_folder.read_log(self.folder))
-            entry["gain appears"] = not before and entry["gain"] >= GAIN
-        return entry
+        with_memory = self._evaluated(self.run.memory) if self.run.model.memory_layers else None
+        without = self._evaluated(None)
+        if with_memory is None:
+            return ValidationEntry(step=self.step, without=without)
+        gain = 1 - with_memory.perplexity / without.perplexity
+        before = any(entry.kind == "validation" and entry.gain_appears for entry in run_folder.read_log(self.folder))
+        return ValidationEntry(
+            step=self.step,
+            without=without,
+            with_memory=with_memory,
+            gain=gain,
+            gain_appears=not before and gain >= GAIN,
+        )
 
     def save(self) -> None:
         """Write everything a resumed run needs to continue with the same losses."""
@@ -152,21 +177,28 @@ class Trainer:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
         half = self.run.train.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits, new = self.model(segment.tokens.to(self.device), stream.memories, stream.cache)
+            logits, new = self.model(segment.tokens.to(self.device), stream.bank, stream.cache)
         targets = segment.targets.flatten().to(self.device)
         loss = cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=IGNORED, reduction="sum") / tokens
         loss.backward()
         return float(loss.detach()), new
 
-    def _measured(self, new: SegmentOutput, tokens: int, start: float) -> dict[str, Any]:
+    def _evaluated(self, memory: MemoryConfig | None) -> Perplexity:
+        stream = evaluation_stream(self.run, self.validation, self.device, memory)
+        return evaluate(self.model, stream, self.token_bytes).result()
+
+    def _measured(self, loss: float, rate: float, new: SegmentOutput, tokens: int, start: float) -> Step:
         seconds = time.perf_counter() - start
         spent = [watch.take_seconds() for watch in self.monitors]
-        return {
-            "tokens/s": round(tokens / seconds),
-            "memory share": new.memory_share,
-            "search ms": round(1e3 * sum(s["search"] for s in spent), 1),
-            "add ms": round(1e3 * sum(s["add"] for s in spent), 1),
-        }
+        return Step(
+            step=self.step,
+            loss=loss,
+            rate=rate,
+            tokens_per_s=round(tokens / seconds),
+            memory_share=new.memory_share,
+            search_ms=round(1e3 * sum(s["search"] for s in spent), 1),
+            add_ms=round(1e3 * sum(s["add"] for s in spent), 1),
+        )
 
 
 def checkpointed_layers(run: RunConfig) -> frozenset[int]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from memstack import MISSING_SCORE, Memory, SearchResult, search
+from memstack import Attended, Memory, attend, local_attention
 from memstack_models.transformer.cache import LayerKV
 from memstack_models.transformer.config import ModelConfig
 
@@ -22,8 +22,6 @@ class LocalContext:
     """What every layer's local attention shares: who may see whom, and how far apart they are."""
 
     visible: Bool[Tensor, "B 1 T S"]
-    sees: Bool[Tensor, "B 1 T 1"]
-    """False where a token sees nothing, not even itself."""
     bucket: Int[Tensor, "T S"]
 
 
@@ -45,6 +43,8 @@ class Attention(nn.Module):
         self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smear_keys else None
         init = config.gate_init if config.combine == "gate" else config.memory_bias_init
         self.memory_bias = nn.Parameter(torch.full((config.heads,), init)) if uses_memory else None
+        age = config.age_init if uses_memory else None
+        self.memory_age = nn.Parameter(torch.full((config.heads,), age)) if age is not None else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -64,27 +64,20 @@ class Attention(nn.Module):
         if past is not None:
             k_BGTD, v_BGTD = torch.cat([past.keys, k_BGTD], 2), torch.cat([past.values, v_BGTD], 2)
 
-        local_BHTS = self._local_logits(q_BHTD, k_BGTD, context)
-        found = search(memory, q_BHTD, neighbours) if memory is not None else None
-        if found is None:
-            mixed, share = _weigh(local_BHTS.softmax(-1), v_BGTD) * context.sees, None
-        elif self.config.combine == "joint":
-            mixed, share = self._joint(q_BHTD, v_BGTD, local_BHTS, context, found)
-        else:
-            mixed, share = self._gated(q_BHTD, v_BGTD, local_BHTS, context, found)
-        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2).to(x_BTC.dtype))), new, share
+        mixed_BHTD, lse_BHT = self._local(q_BHTD, k_BGTD, v_BGTD, context)
+        share = None
+        if memory is not None:
+            mixed_BHTD, share_BHT = self._merged(memory, q_BHTD, mixed_BHTD, lse_BHT, neighbours)
+            share = share_BHT.detach().mean((0, 2))
+        return self.dropout(self.out(mixed_BHTD.transpose(1, 2).flatten(2).to(x_BTC.dtype))), new, share
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, T, heads * D) -> (B, heads, T, D)."""
         return x.unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
 
-    def score_scale(self) -> Float[Tensor, "heads 1 1"]:
+    def score_scale(self) -> Float[Tensor, " heads"]:
         """What scores are multiplied with before the softmax."""
-        scale = self.scale.exp() if self.config.scale_form == "log" else self.scale.abs()
-        return scale[:, None, None]
-
-    def _scaled(self, scores: Float[Tensor, "B H T N"]) -> Tensor:
-        return scores.float() * self.score_scale()
+        return self.scale.exp() if self.config.scale_form == "log" else self.scale.abs()
 
     def _smeared(self, raw_BGTD: Tensor, past: LayerKV | None) -> Tensor:
         if self.smear is None:
@@ -93,39 +86,28 @@ class Attention(nn.Module):
         previous = torch.cat([before, raw_BGTD[:, :, :-1]], dim=2)
         return raw_BGTD.lerp(previous, self.smear.sigmoid()[:, None, None].to(raw_BGTD.dtype))
 
-    def _local_logits(self, q_BHTD: Tensor, k_BGSD: Tensor, context: LocalContext) -> Tensor:
-        q_BGRTD = q_BHTD.unflatten(1, (self.config.kv_heads, -1))
-        scores = (q_BGRTD @ k_BGSD[:, :, None].mT).flatten(1, 2)
+    def _local(
+        self, q_BHTD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, context: LocalContext
+    ) -> tuple[Float[Tensor, "B H T D"], Float[Tensor, "B H T"]]:
+        scale = self.score_scale()
+        bias = None
         if self.relative_bias is not None:
-            scores = scores + self.relative_bias[:, context.bucket]
-        return self._scaled(scores).masked_fill(~context.visible, MISSING_SCORE)
+            bias = self.relative_bias[:, context.bucket] * scale[:, None, None]
+        return local_attention(q_BHTD, k_BGSD, v_BGSD, scale=scale, bias=bias, mask=context.visible, causal=False)
 
-    def _joint(
-        self, q_BHTD: Tensor, v_BGSD: Tensor, local_BHTS: Tensor, context: LocalContext, found: SearchResult
-    ) -> tuple[Tensor, Tensor]:
-        """One softmax over local and retrieved scores, with a learned bias per head on the latter."""
-        assert self.memory_bias is not None
-        retrieved_BHTK = self._scaled(found.dot(q_BHTD)) + self.memory_bias[:, None, None]
-        weights = torch.cat([local_BHTS, retrieved_BHTK], -1).softmax(-1)
-        local, retrieved = weights.split([local_BHTS.shape[-1], retrieved_BHTK.shape[-1]], dim=-1)
-        sees_BHT1 = context.sees | found.mask[..., :1]
-        mixed = (_weigh(local, v_BGSD) + found.mix(retrieved)) * sees_BHT1
-        return mixed, (retrieved.detach().sum(-1, keepdim=True) * sees_BHT1).mean((0, 2, 3))
-
-    def _gated(
-        self, q_BHTD: Tensor, v_BGSD: Tensor, local_BHTS: Tensor, context: LocalContext, found: SearchResult
-    ) -> tuple[Tensor, Tensor]:
-        """The paper's form: V_a = g V_m + (1 - g) V_c with g = sigmoid(b_h), one scalar per head."""
-        assert self.memory_bias is not None
-        retrieved = found.mix(self._scaled(found.dot(q_BHTD)).softmax(-1))  # zero where nothing was found
-        local = _weigh(local_BHTS.softmax(-1), v_BGSD) * context.sees
-        gate = self.memory_bias.sigmoid()[:, None, None]
-        if self.config.empty_memory == "local":
-            gate = gate * found.mask[..., :1]
-        return torch.lerp(local.float(), retrieved, gate), gate.detach().expand((*local.shape[:3], 1)).mean((0, 2, 3))
-
-
-def _weigh(weights_BHTS: Tensor, v_BGSD: Tensor) -> Tensor:
-    """Weighted sums of the values, each key/value head serving its group of query heads."""
-    weights = weights_BHTS.to(v_BGSD.dtype).unflatten(1, (v_BGSD.shape[1], -1))
-    return (weights @ v_BGSD[:, :, None]).flatten(1, 2)
+    def _merged(self, memory: Memory, q_BHTD: Tensor, local_BHTD: Tensor, lse_BHT: Tensor, neighbours: int) -> Attended:
+        """One softmax over local and retrieved scores, or the paper's gate per head."""
+        gated = self.config.combine == "gate"
+        return attend(
+            memory,
+            q_BHTD,
+            local_BHTD,
+            lse_BHT,
+            neighbours,
+            scale=self.score_scale(),
+            gate=self.memory_bias if gated else None,
+            bias=None if gated else self.memory_bias,
+            age=self.memory_age,
+            candidates=self.config.candidates,
+            empty_memory=self.config.empty_memory,
+        )

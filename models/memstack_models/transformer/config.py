@@ -48,6 +48,12 @@ class ModelConfig(Frozen):
     """The gate's initial bias; 0 gives both sides one half."""
     memory_bias_init: float = 0.0
     """Initial bias per head on retrieved scores in the joint softmax."""
+    age_init: float | None = None
+    """Initial value of a learned factor per head on log(age), which is taken off a retrieved score: so that an entry of
+    long ago counts less than one of yesterday. None leaves the term away; 0.3 is a good start."""
+    candidates: PositiveInt | None = None
+    """How many neighbours are found by key, of which the best are kept once their age counts; None finds just as many
+    as are kept."""
     smear_keys: bool = True
     """Mix each key with its predecessor's by a learned weight per head, before normalisation."""
     empty_memory: Literal["local", "zeros"] = "local"

@@ -1,6 +1,6 @@
 """A pre-norm decoder whose chosen layers also attend to a memory (arXiv 2203.08913). It only reads the memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from memstack import Memory, save_searches
+from memstack import Memory, MemoryBank, save_searches
 from memstack_models.transformer.attention import Attention, LocalContext
 from memstack_models.transformer.cache import Cache, LayerKV
 from memstack_models.transformer.config import ModelConfig
@@ -23,6 +23,10 @@ class SegmentOutput:
     layers: tuple[LayerKV, ...]
     memory_share: Float[Tensor, "memory_layers heads"]
     """Mean attention weight that each head of each memory layer gave to retrieved entries."""
+
+    def of_layers(self, layers: Iterable[int]) -> dict[int, tuple[Tensor, Tensor]]:
+        """Return the keys and values of these layers, counted from 1, as a memory bank takes them."""
+        return {layer: (self.layers[layer - 1].keys, self.layers[layer - 1].values) for layer in layers}
 
 
 class Block(nn.Module):
@@ -61,18 +65,18 @@ class Transformer(nn.Module):
         self._initialise()
 
     def forward(
-        self, tokens: Int[Tensor, "rows segment"], memories: Sequence[Memory] = (), cache: Cache | None = None
+        self, tokens: Int[Tensor, "rows segment"], bank: MemoryBank | None = None, cache: Cache | None = None
     ) -> tuple[Float[Tensor, "rows segment vocab"], SegmentOutput]:
         """Return next-token logits and what the segment adds to cache and memory.
 
-        ``memories`` has one memory per memory layer, in the layers' order; none leaves local attention alone. Without a
-        cache nothing is seen of the segment before.
+        The bank has the memories of all memory layers; without one, or with an empty one, there is local attention
+        alone. Without a cache nothing is seen of the segment before.
         """
-        if memories and len(memories) != len(self.config.memory_layers):
+        memories = dict(bank or {})
+        if memories and memories.keys() != set(self.config.memory_layers):
             raise ValueError(
-                f"{len(self.config.memory_layers)} memory layers need as many memories, got {len(memories)}"
+                f"memory layers {self.config.memory_layers} need a memory each, the bank has layers {tuple(memories)}"
             )
-        by_layer = dict(zip(self.config.memory_layers, memories, strict=False))
         context = local_context(self.config, tokens, cache)
         x = self.dropout(self.embedding(tokens))
         layers: list[LayerKV] = []
@@ -80,7 +84,7 @@ class Transformer(nn.Module):
         for i, block in enumerate(self.blocks):
             past = cache.layers[i] if cache is not None else None
             run = _checkpointed(block) if i + 1 in self.checkpointed and torch.is_grad_enabled() else block
-            x, new, share = run(x, past, context, by_layer.get(i + 1), self.neighbours)
+            x, new, share = run(x, past, context, memories.get(i + 1), self.neighbours)
             layers.append(new)
             shares += [share] if share is not None else []
         logits = self.norm(x) @ self.embedding.weight.T * self.config.dim**-0.5
@@ -119,7 +123,7 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
         place = torch.arange(cached + segment, device=tokens.device)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
     bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
-    return LocalContext(visible, visible.any(-1, keepdim=True), bucket)
+    return LocalContext(visible, bucket)
 
 
 def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:

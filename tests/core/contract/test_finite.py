@@ -1,6 +1,7 @@
 """inspect_keys, and that a training step asks its device no more often for having more memories."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,13 @@ def waits(layers: tuple[int, ...], monkeypatch: pytest.MonkeyPatch, which: str =
     )
     texts = [torch.arange(60) % 13 for _ in range(2)]
     trainer = Trainer(run, Path(), 13, texts, [], torch.ones(13, dtype=torch.int64))
-    (stream,) = trainer.streams
-    stream.memories = [Newest(memory.shape) for memory in stream.memories]
+    bank = trainer.streams[0].bank.wrapped(lambda memory: Newest(memory.shape))
+    stream = replace(trainer.streams[0], bank=bank)
+    trainer.streams = [stream]
     for _ in range(2):
         trainer.advance()
     state = [*trainer.model.parameters(), *stream.cache.state_dict().values()]
-    stores = [inside(memory, "store") for memory in stream.memories]
+    stores = [inside(memory, "store") for memory in bank.values()]
     stored: list[Any] = [part for store in stores for part in (store.keys, store.values)]
     with Accelerator([*state, *stored], monkeypatch) as accelerator:
         trainer.advance()

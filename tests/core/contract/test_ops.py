@@ -12,8 +12,8 @@ from memstack_models.transformer.transformer import SegmentOutput, Transformer
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from memstack import Memory, MemoryShape, StaleResultError, create_memory, search
-from memstack.contract import ops
+from memstack import Memory, MemoryBank, MemoryShape, StaleResultError, create_memory, search
+from memstack.contract import handles
 from memstack.plugins.registry import registry
 from memstack.wrappers.recall_probe import RecallProbe
 from memstack.wrappers.timing import TimedMemory
@@ -73,11 +73,11 @@ def test_the_operators_are_what_torch_expects(dtype: torch.dtype) -> None:
     memory = filled(MEMORIES["exact"])
     queries = numbers(2, 4, 5, 32, dtype=dtype).requires_grad_()
     weights = numbers(2, 4, 5, K, dtype=dtype).requires_grad_()
-    operators = torch.ops.memstack
+    operators, handle = torch.ops.memstack, Memory.handle_of(memory)
     # The number of an answer is another each time, so its operator cannot be compared with itself.
-    torch.library.opcheck(operators.search, (memory.number, queries.detach(), K), test_utils="test_schema")
-    torch.library.opcheck(operators.search, (memory.number, queries.detach(), K), test_utils="test_faketensor")
-    scores, _, answer = operators.search(memory.number, queries.detach(), K)
+    torch.library.opcheck(operators.search, (handle, queries.detach(), K), test_utils="test_schema")
+    torch.library.opcheck(operators.search, (handle, queries.detach(), K), test_utils="test_faketensor")
+    scores, _, answer = operators.search(handle, queries.detach(), K)
     if dtype == torch.float32:
         torch.library.opcheck(operators.scored, (answer, queries, scores))
     for keys in (True, False):
@@ -104,15 +104,15 @@ def test_a_stale_answer_is_refused(create: Callable[[], Memory], change: str) ->
 
 
 def test_an_answer_is_kept_no_longer_than_it_is_used() -> None:
-    memory, before = filled(MEMORIES["exact"]), len(ops._ANSWERS)
+    memory, before = filled(MEMORIES["exact"]), len(handles._OBJECTS)
     queries = numbers(2, 2, 5, 32).requires_grad_()
     found = search(memory, queries, K)
     mixed = found.mix(found.dot(queries).softmax(-1))
     del found
-    assert len(ops._ANSWERS) == before + 1  # backward will read it
+    assert len(handles._OBJECTS) == before + 1  # backward will read it
     mixed.sum().backward()
     del mixed
-    assert len(ops._ANSWERS) == before
+    assert len(handles._OBJECTS) == before
 
 
 def test_scores_are_those_of_the_queries_as_they_are() -> None:
@@ -153,28 +153,27 @@ def model(**overrides: object) -> Transformer:
     return Transformer(ModelConfig.model_validate(config), VOCABULARY, neighbours=K)
 
 
-def losses(plain: Transformer, run: Callable[..., tuple[Tensor, SegmentOutput]], memories: list[Memory]) -> list[float]:
+def losses(plain: Transformer, run: Callable[..., tuple[Tensor, SegmentOutput]], bank: MemoryBank) -> list[float]:
     """Six steps of gradient descent over three documents: one ends half-way. The memories are empty, and then wrap."""
     cache, losses = Cache(plain.config, SHAPE.rows), []
     tokens = torch.randint(VOCABULARY, (SHAPE.rows, 6 * SEGMENT), generator=torch.Generator().manual_seed(1))
     optimizer = torch.optim.SGD(plain.parameters(), lr=1e-4)
     for step, segment in enumerate(tokens.split(SEGMENT, dim=1)):
-        for each in (cache, *memories):
+        for each in (cache, bank):
             each.reset(torch.tensor([step == 4, False]))
-        logits, new = run(segment, memories, cache)
+        logits, new = run(segment, bank, cache)
         loss = logits.logsumexp(-1).square().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         cache.add(new.layers)
-        for layer, memory in zip(plain.config.memory_layers, memories, strict=True):
-            memory.add(new.layers[layer - 1].keys, new.layers[layer - 1].values)
+        bank.commit(new.of_layers(bank.layers))
         losses.append(loss.item())
     return losses
 
 
-def stores(plain: Transformer, create: Callable[[], Memory]) -> list[Memory]:
-    return [create() for _ in plain.config.memory_layers]
+def stores(plain: Transformer, create: Callable[[], Memory]) -> MemoryBank:
+    return MemoryBank({layer: create() for layer in plain.config.memory_layers})
 
 
 @pytest.mark.parametrize("combine", ["gate", "joint"])

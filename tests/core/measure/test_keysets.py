@@ -37,7 +37,7 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
     right = asked = 0
     for segment in stream:
         with torch.no_grad():
-            logits, new = trainer.model(segment.tokens, stream.memories, stream.cache)
+            logits, new = trainer.model(segment.tokens, stream.bank, stream.cache)
         stream.commit(new)
         place = segment.offset[:, None] + 1 + torch.arange(SEGMENT)
         values = (segment.targets >= VALUES) & (place > DEFINITIONS)

@@ -40,9 +40,16 @@ def mutants(monkeypatch: pytest.MonkeyPatch) -> Registry:
         @memstack.hookimpl
         def memstack_corpora(self) -> list[memstack.CorpusSpec]:
             classes = [Letters, *(broken for broken, _ in BROKEN.values())]
-            about = {"summary": "a test", "source": "here", "licence": "CC0-1.0"}
-            targets = {each.__name__: f"helpers.corpus_mutants:{each.__name__}" for each in classes}
-            return [memstack.CorpusSpec(name=name, target=target, **about) for name, target in targets.items()]
+            return [
+                memstack.CorpusSpec(
+                    name=each.__name__,
+                    target=f"helpers.corpus_mutants:{each.__name__}",
+                    summary="a test",
+                    source="here",
+                    licence="CC0-1.0",
+                )
+                for each in classes
+            ]
 
     found.register(Plugin(), "mutants")
     monkeypatch.setattr("memstack.testing.corpus_contract.registry", lambda: found)

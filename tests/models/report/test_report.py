@@ -1,12 +1,12 @@
 """memstack report: what it measures, what it concludes, and that its page can be looked at."""
 
 import io
-import json
 import re
 import shutil
 import subprocess
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from helpers.small_checkpoint import write_checkpoint
 from memstack_models.report import collect, step_times
 from memstack_models.report import run as report
 from memstack_models.report.collect import Plan
-from memstack_models.report.conclusions import backend_names, conclusions, crossover, good_enough
+from memstack_models.report.conclusions import conclusions
 from memstack_models.report.figures import FIGURES
 from memstack_models.report.html import PAGE, write_page
-from memstack_models.report.style import plain, series_styles, short
+from memstack_models.report.records import Report
 
-from memstack import BackendSpec, ConfigError, MemoryShape, create_memory
+from memstack import BackendSpec, MemoryShape, create_memory
 from memstack.cli import main as cli
-from memstack.measure import KEY_SETS, Point, RandomEntries, Recent, add_entries, front, settings_of
+from memstack.contract.errors import RecordError
+from memstack.measure import KEY_SETS, RandomEntries, Recent, add_entries, settings
 from memstack.plugins.registry import registry
 
 PLAN = Plan(
@@ -40,14 +41,13 @@ GRAPHS = replace(
     search_space={"exact_below": (16,), "m": (5,), "ef_construction": (5,), "ef_search": (4, 64)},
 )
 GHOST = BackendSpec(name="ghost", target="nowhere:Ghost", summary="cannot be made", search_space={"depth": (1, 2)})
-Results = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Made:
     """What the command did."""
 
-    results: Results
+    results: Report
     folder: Path
     printed: str
     code: int
@@ -73,33 +73,36 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         patch.setattr(collect, "QUICK", PLAN)
         checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
         code, printed = memstack("report", checkpoint, "--quick", "--out", folder, "--recall", "0.5")
-    return Made(json.loads((folder / report.RESULTS).read_text()), folder, printed, code)
+    return Made(Report.read(folder / report.RESULTS), folder, printed, code)
 
 
 def test_everything_is_measured_and_what_fails_is_told(made: Made) -> None:
     results = made.results
-    settings = [(one["backend"], one["options"].get("ef_search")) for one in results["settings"]]
+    settings = [(one.backend, one.options.get("ef_search")) for one in results.settings]
     assert settings == [("exact", None), ("hnsw", 4), ("hnsw", 64), ("hnsw", None)]
-    assert {(one["backend"], one["entries"]) for one in results["scaling"]} == {
+    assert {(one.backend, one.entries) for one in results.scaling} == {
         (name, entries) for name in ("exact", "hnsw") for entries in PLAN.sizes
     }
-    names = [one["name"] for one in results["perplexity"]]
+    names = [one.name for one in results.perplexity]
     assert names == ["memory off", "most recent entries", "random entries", "exact", "hnsw", "hnsw", "hnsw"]
-    assert all("recall" in one for one in results["perplexity"] if one["name"] not in ("memory off", "exact"))
-    assert [(one["backend"], one["entries"]) for one in results["steps"]] == [
+    assert all(one.recall is not None for one in results.perplexity if one.name not in ("memory off", "exact"))
+    assert [(one.backend, one.entries) for one in results.steps] == [
         (None, 0), ("exact", 32), ("exact", 64), ("hnsw", 32), ("hnsw", 64)
     ]  # fmt: skip
-    assert {one["part"] for one in results["failures"]} == {"sizes", "settings", "perplexity", "steps"}
-    assert all("ghost" in one["reason"] for one in results["failures"])
+    assert {one.part for one in results.failures} == {"sizes", "settings", "perplexity", "steps"}
+    assert all("ghost" in one.reason for one in results.failures)
 
 
 def test_the_exact_search_finds_all_and_a_poor_setting_does_not(made: Made) -> None:
     results = made.results
-    recalls = {(one["backend"], one["options"].get("ef_search")): one["recall"] for one in results["settings"]}
+    recalls = {(one.backend, one.options.get("ef_search")): one.recall for one in results.settings}
     assert recalls["exact", None] == 1.0
     assert recalls["hnsw", 64] < recalls["hnsw", None] == 1.0  # by default it searches so few exactly
-    perplexity = {(one["name"], one["options"].get("ef_search")): one for one in results["perplexity"]}
-    assert perplexity["random entries", None]["recall"] < perplexity["hnsw", 64]["recall"]
+    read = {(one.name, one.options.get("ef_search")): one.recall for one in results.perplexity}
+    random, searched = read["random entries", None], read["hnsw", 64]
+    assert random is not None
+    assert searched is not None
+    assert random < searched
 
 
 def test_a_report_can_be_drawn_again(made: Made, tmp_path: Path) -> None:
@@ -120,8 +123,8 @@ def test_the_page_needs_nothing_else(made: Made) -> None:
 
 
 def test_a_report_of_failures_alone_is_a_page(made: Made, tmp_path: Path) -> None:
-    nothing: Results = {"settings": [], "scaling": [], "perplexity": [], "steps": []}
-    page = write_page(made.results | nothing, tmp_path).read_text()
+    nothing: dict[str, Any] = dict.fromkeys(("settings", "scaling", "perplexity", "steps"), ())
+    page = write_page(made.results.model_copy(update=nothing), tmp_path).read_text()
     assert "Too little could be measured" in page
     assert "ghost" in page
 
@@ -156,92 +159,45 @@ def test_the_page_renders_with_its_pictures(made: Made) -> None:
 def test_a_failing_backend_fails_the_command(made: Made) -> None:
     assert made.code == 1
     assert "failed: ghost, depth=1, 96 entries (settings): " in made.printed
-    assert all(sentence in made.printed for sentence in made.results["conclusions"])
+    assert all(sentence in made.printed for sentence in made.results.conclusions)
     assert f"wrote {made.folder / PAGE}" in made.printed
 
 
-@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"format": 0}'])
-def test_what_is_no_result_is_one_line(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("no json", "is damaged, it is no JSON"),
+        ("[]", "is no record of memstack"),
+        ("{}", "is no record of memstack; one of kind 'report' was expected"),
+        ('{"format": 0}', "is no record of memstack"),
+        ('{"kind": "growth", "version": 1}', "is a record of kind 'growth'; one of kind 'report' was expected"),
+        ('{"kind": "report", "version": 9}', "is a report of version 9; this memstack reads version 1"),
+    ],
+)
+def test_what_is_no_result_is_one_line(tmp_path: Path, content: str, told: str) -> None:
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(ConfigError, match="holds no results"):
+    with pytest.raises(RecordError, match=told) as caught:
         report.redraw(tmp_path / "results.json")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
-def point(backend: str, entries: int, step_ms: float, recall: float = 1.0) -> Results:
-    return Point(
-        backend=backend,
-        options={},
-        rows=1,
-        heads=1,
-        entries=entries,
-        queries=16,
-        recall=recall,
-        attention_mass_recall=recall,
-        search_ms=step_ms,
-        add_ms=0.0,
-        worst_add_ms=0.0,
-        fill_s=0.0,
-    ).numbers()
-
-
-def made_up(**times: list[float]) -> Results:
-    """Results in which exact search takes a millisecond per entry of 10, 100 and 1000."""
-    sizes = 10, 100, 1000
-    scaling = [point("exact", size, size) for size in sizes]
-    scaling += [point(name, *each) for name, mine in times.items() for each in zip(sizes, mine, strict=False)]
-    empty: dict[str, list[Any]] = {"settings": [], "perplexity": [], "steps": []}
-    return {"exact": "exact", "target": 0.95, "scaling": scaling, **empty}
-
-
-def test_the_crossover_is_where_the_cost_falls_below_that_of_exact_search() -> None:
-    results = made_up(late=[100, 200, 500], never=[11, 101, 1001], always=[1, 2, 3], short=[20, 50], slow=[30])
-    assert crossover(results, "late") == pytest.approx(10**2.5, rel=1e-3)
-    assert crossover(results, "never") is None
-    assert crossover(results, "always") == 0.0
-    assert crossover(results, "short") == pytest.approx(10**1.5, rel=1e-3)
-    (said,) = conclusions(results)
-    assert "late is cheaper than exact search from about 320 entries on, up to 1,000;" in said
-    assert "never is not cheaper than exact search up to 1,000 entries" in said
-    assert "short is cheaper than exact search from about 32 entries on, up to 100 (with more it was given up" in said
-    assert "slow is not cheaper than exact search up to 10 entries (with more it was given up or missed" in said
-
-
-def test_a_setting_below_the_target_does_not_count() -> None:
-    results = made_up()
-    results["scaling"].append(point("poor", 1000, 1.0, recall=0.9))
-    assert crossover(results, "poor") is None
-    assert {one.backend for one in good_enough(results)} == {"exact"}
-    assert backend_names(results) == ["exact", "poor"]
-
-
-def test_a_front_has_what_nothing_else_beats() -> None:
-    measured = [Point(**point("any", 10, *each)) for each in ((9, 0.99), (5, 0.9), (6, 0.8), (2, 0.7))]
-    assert [one.recall for one in front(measured)] == [0.99, 0.9, 0.7]
-
-
-def test_a_backend_keeps_its_colour_whoever_else_is_there() -> None:
-    bundled = [spec.name for spec in registry().specs()]
-    names = ["exact", *(name for name in bundled if name != "exact")]
-    alone = {name: series_styles(["exact", name], "black")[name] for name in names[1:]}
-    together = series_styles(names, "black")
-    assert {name: together[name] for name in alone} == alone
-    assert len({look.colour for look in together.values()}) == len(names)
-    many = series_styles([str(i) for i in range(20)], "black")
-    assert len(many) == 20
-
-
-def test_numbers_are_written_without_exponents() -> None:
-    assert [short(size) for size in (512, 1024, 65536, 1 << 20)] == ["512", "1k", "64k", "1M"]
-    assert [plain(value) for value in (0.05, 20, 3000, 2e6)] == ["0.05", "20", "3k", "2M"]
+def test_the_report_of_the_repository_is_read_and_says_what_its_page_says() -> None:
+    folder = Path(__file__).parents[3] / "benchmarks" / "report" / "two-cores"
+    kept = Report.read(folder / report.RESULTS)
+    assert len(kept.settings) == 33
+    assert list(kept.conclusions) == conclusions(kept)
+    page = (folder / PAGE).read_text(encoding="utf-8")
+    assert all(f"<li>{escape(sentence)}</li>" in page for sentence in kept.conclusions)
 
 
 def test_every_setting_of_every_backend_is_one_its_options_accept() -> None:
     for spec in registry().specs():
-        settings = settings_of(spec)
-        for setting in settings:
+        tried = settings(spec)
+        for setting in tried:
             registry().options(spec.name, setting)
-        assert spec.exact or len(settings) > 2
-        assert settings_of(spec, stride=2)[-1] == settings[-1]
+        assert spec.exact or len(tried) > 2
+        assert settings(spec, stride=2)[-1] == tried[-1]
 
 
 SHAPE = MemoryShape(rows=2, heads=2, key_dim=8, value_dim=4, capacity=50)

@@ -1,5 +1,6 @@
 """Checkpoints: what is written is read again; what is damaged is refused; a failed write leaves the last good one."""
 
+import json
 import resource
 import subprocess
 import sys
@@ -12,7 +13,11 @@ from memstack_models.data.tokenizer import ByteTokenizer
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.transformer.transformer import Transformer
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+
+from memstack import ConfigError
 
 TENSORS = {
     "model.a": torch.randn(3, 4),
@@ -35,6 +40,58 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert progress == {"step": 7}
     assert checkpoint.load(tmp_path, "model.")[0].keys() == {"model.a", "model.half"}
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.FILE]
+
+
+def written(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a checkpoint and its metadata, as safetensors reads them."""
+    with safe_open(folder / checkpoint.FILE, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def test_a_checkpoint_from_before_formats_had_numbers_is_read(tmp_path: Path) -> None:
+    """Such as the one that ships; its digest is over the contents alone."""
+    progress = json.dumps({"step": 7})
+    metadata = {"progress": progress, "digest": checkpoint.digest(TENSORS, progress)}
+    save_file(TENSORS, tmp_path / checkpoint.FILE, metadata)
+    tensors, found = checkpoint.load(tmp_path)
+    assert same(tensors, TENSORS)
+    assert found == {"step": 7}
+    assert "format" not in written(run_folder.find("stdlib-small"))[1]
+
+
+@pytest.mark.parametrize("number", ["2", "17", "-1", "one", "1.0", ""])
+def test_an_unknown_format_is_refused(tmp_path: Path, number: str) -> None:
+    checkpoint.save(tmp_path, TENSORS, {"step": 7})
+    tensors, metadata = written(tmp_path)
+    assert metadata["format"] == "1"
+    save_file(tensors, tmp_path / checkpoint.FILE, metadata | {"format": number})
+    told = rf"{checkpoint.FILE} is of format {number}; this memstack reads formats 0 to 1: install a newer memstack"
+    with pytest.raises(CheckpointError, match=told):
+        checkpoint.load(tmp_path)
+
+
+def test_the_number_is_part_of_the_digest(tmp_path: Path) -> None:
+    """A file whose number was lost, or changed to another known one, is damaged."""
+    checkpoint.save(tmp_path, TENSORS, {"step": 7})
+    tensors, metadata = written(tmp_path)
+    without = {name: text for name, text in metadata.items() if name != "format"}
+    for changed in (without, metadata | {"format": "0"}):
+        save_file(tensors, tmp_path / checkpoint.FILE, changed)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            checkpoint.load(tmp_path)
+
+
+def test_a_configuration_of_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    run_folder.create(tmp_path, RunConfig.model_validate({"model": {"preset": "tiny"}}), ByteTokenizer())
+    path = tmp_path / run_folder.CONFIG
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("format = 1\n")
+    path.write_text(text.replace("format = 1\n", ""), encoding="utf-8")  # from before there was a number
+    assert run_folder.read_config(tmp_path).format == 1
+    path.write_text(text.replace("format = 1\n", "format = 2\ncolour = 3\n"), encoding="utf-8")
+    told = rf"{run_folder.CONFIG}: format: this memstack reads format 1, got 2: install a newer memstack"
+    with pytest.raises(ConfigError, match=told):
+        run_folder.read_config(tmp_path)
 
 
 def test_a_missing_checkpoint_says_how_to_make_one(tmp_path: Path) -> None:

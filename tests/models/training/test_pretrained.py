@@ -24,8 +24,8 @@ def test_its_recipe_is_the_one_in_the_repository() -> None:
 
 def test_its_log_says_when_the_gain_appeared() -> None:
     log = run_folder.read_log(SHIPPED)
-    assert [entry["step"] for entry in log if entry.get("gain appears")] == [500]
-    assert log[-1]["step"] == 5000
+    assert [entry.step for entry in log if entry.kind == "validation" and entry.gain_appears] == [500]
+    assert log[-1].step == 5000
 
 
 def test_its_memory_lowers_perplexity(

@@ -19,6 +19,7 @@ from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig, TrainConfig
 from memstack_models.training.errors import DivergedError, RunFolderError
 from memstack_models.training.optimizers import learning_rate
+from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.trainer import Trainer
 from memstack_models.transformer.transformer import Transformer
 from pydantic import ValidationError
@@ -64,8 +65,8 @@ class KilledError(Exception):
 
 
 def train_until(trainer: Trainer, step: int) -> None:
-    def report(entry: dict[str, object]) -> None:
-        if entry["step"] == step:
+    def report(entry: LogEntry) -> None:
+        if entry.step == step:
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -126,12 +127,17 @@ def test_a_diverged_run_says_so(tmp_path: Path) -> None:
         run.advance()
 
 
+def memories(run: Trainer) -> list[Memory]:
+    """Those of the first part of a step, by layer."""
+    return [*run.streams[0].bank.values()]
+
+
 def test_the_memory_is_written_once_per_step_after_backward(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config())
     run.advance()
-    assert run.streams[0].memories[0].lengths.tolist() == [16] * 4
+    assert memories(run)[0].lengths.tolist() == [16] * 4
     run.advance()
-    assert run.streams[0].memories[0].lengths.tolist() == [32] * 4
+    assert memories(run)[0].lengths.tolist() == [32] * 4
 
 
 INSTALLED = [spec.name for spec in registry().specs() if not spec.missing()]
@@ -142,7 +148,9 @@ def calls(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counted: Counter[str] = Counter()
     for verb in ("search", "add"):
         method = getattr(memory, verb)
-        monkeypatch.setattr(memory, verb, lambda *given, m=method, v=verb: (counted.update([v]), m(*given))[1])
+        monkeypatch.setattr(
+            memory, verb, lambda *given, m=method, v=verb, **named: (counted.update([v]), m(*given, **named))[1]
+        )
     return counted
 
 
@@ -153,8 +161,8 @@ def test_recomputed_activations_change_no_loss(backend: str, tmp_path: Path, mon
     seen: dict[str, object] = {}
     for which in ("none", "memory", "all"):
         run = trainer(tmp_path / which, config(checkpoint_activations=which).model_copy(update={"memory": memory}))
-        counted = [calls(each, monkeypatch) for each in run.streams[0].memories]
-        losses = [run.advance()["loss"] for _ in range(5)]
+        counted = [calls(each, monkeypatch) for each in memories(run)]
+        losses = [run.advance().loss for _ in range(5)]
         assert counted == [{"search": 5, "add": 5}] * 2
         weights = {name: weight.tolist() for name, weight in run.model.state_dict().items()}
         seen[which] = losses, weights, [watch.take_probed() for watch in run.monitors]
@@ -171,7 +179,7 @@ def test_recomputed_activations_are_not_kept(tmp_path: Path) -> None:
         one = trainer(tmp_path / which, run)
         sizes: dict[int, int] = {}
         with saved_tensors_hooks(lambda x, s=sizes: (s.update({x.data_ptr(): x.numel()}), x)[1], lambda x: x):
-            one.model(next(one.streams[0]).tokens, one.streams[0].memories, one.streams[0].cache)
+            one.model(next(one.streams[0]).tokens, one.streams[0].bank, one.streams[0].cache)
         saved.append(sum(sizes.values()))
     assert saved[0] > 1.3 * saved[1] > 1.6 * saved[2]
 
@@ -200,10 +208,15 @@ def test_a_compiled_run_has_the_same_losses(
     seen = []
     for compiled in (False, True):
         run = trainer(tmp_path / str(compiled), config(compile=compiled, **settings))
-        losses = [run.advance()["loss"] for _ in range(6)]
-        seen.append([*losses, *(run.validate()[name]["perplexity"] for name in ("with memory", "without"))])
+        losses = [run.advance().loss for _ in range(6)]
+        seen.append([*losses, *perplexities(run.validate())])
     assert seen[1] == (pytest.approx(seen[0], rel=1e-2) if "precision" in settings else seen[0])
     assert compiling.frame_count == 3
+
+
+def perplexities(validated: ValidationEntry) -> list[float]:
+    assert validated.with_memory is not None
+    return [validated.with_memory.perplexity, validated.without.perplexity]
 
 
 def test_a_new_document_forgets_the_old_one(tmp_path: Path) -> None:
@@ -212,32 +225,33 @@ def test_a_new_document_forgets_the_old_one(tmp_path: Path) -> None:
     for _ in range(12):
         run.advance()
         position = run.streams[0].reader.state_dict()["position"]
-        assert torch.equal(run.streams[0].memories[0].lengths, position.clamp(max=48))
+        assert torch.equal(memories(run)[0].lengths, position.clamp(max=48))
 
 
 def test_parts_of_a_step_have_their_own_rows(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config(accumulation=2))
     entry = run.advance()
-    assert [stream.memories[0].shape.rows for stream in run.streams] == [2, 2]
-    assert entry["loss"] == pytest.approx(5.5, abs=0.5)  # the whole step's mean, near log 257
+    assert [memory.shape.rows for stream in run.streams for memory in stream.bank.values()] == [2] * 4
+    assert entry.loss == pytest.approx(5.5, abs=0.5)  # the whole step's mean, near log 257
 
 
 def test_bfloat16_autocast_trains(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config(precision="bfloat16"))
-    seen = [run.advance()["loss"] for _ in range(4)]
+    seen = [run.advance().loss for _ in range(4)]
     assert all(torch.tensor(seen).isfinite())
-    assert run.streams[0].memories[0].memory.stored_keys.dtype == torch.float32
+    assert memories(run)[0].memory.stored_keys.dtype == torch.float32
 
 
 def test_validation_reads_with_and_without_memory_and_leaves_training_alone(tmp_path: Path) -> None:
-    reports: list[dict[str, object]] = []
+    reports: list[LogEntry] = []
     trainer(tmp_path / "a", config(validate_every=3)).train(reports.append)
     trainer(tmp_path / "b", config()).train()
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    validated = [entry for entry in reports if "without" in entry]
-    assert [entry["step"] for entry in validated] == [3, 6, 9, 12]
-    assert validated[0]["with memory"] != validated[0]["without"]
-    assert [entry["gain appears"] for entry in validated].count(True) <= 1
+    validated = [entry for entry in reports if entry.kind == "validation"]
+    assert [entry.step for entry in validated] == [3, 6, 9, 12]
+    assert validated[0].with_memory not in (None, validated[0].without)
+    assert [entry.gain_appears for entry in validated].count(True) <= 1
+    assert run_folder.read_log(tmp_path / "a") == reports
 
 
 def test_the_log_marks_where_the_gain_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,8 +262,8 @@ def test_the_log_marks_where_the_gain_appears(tmp_path: Path, monkeypatch: pytes
     second = trainer(tmp_path / "run", config(validate_every=3))
     second.resume()
     second.train()
-    marked = [entry["step"] for entry in run_folder.read_log(tmp_path / "run") if entry.get("gain appears")]
-    assert marked == [3]
+    entries = run_folder.read_log(tmp_path / "run")
+    assert [entry.step for entry in entries if entry.kind == "validation" and entry.gain_appears] == [3]
 
 
 def test_adafactor_refuses_what_it_would_clamp() -> None:
@@ -270,7 +284,8 @@ def test_the_papers_scale_learns_under_adafactor(tmp_path: Path) -> None:
 
 
 def test_a_log_line_cut_in_half_is_dropped(tmp_path: Path) -> None:
-    run_folder.append_log(tmp_path, {"step": 1, "loss": 1.0})
+    step = StepEntry(step=1, loss=1.0, rate=0.1, tokens_per_s=1, memory_share=(), search_ms=0.0, add_ms=0.0)
+    run_folder.append_log(tmp_path, step)
     with (tmp_path / run_folder.LOG).open("a") as log:
         log.write('{"step": 2, "lo')
     run_folder.rewind_log(tmp_path, 2)
@@ -308,7 +323,7 @@ def test_exported_weights_evaluate_but_do_not_resume(tmp_path: Path) -> None:
 
 
 def test_the_papers_schedule() -> None:
-    """Warm-up over 1000 steps to 1/sqrt(1000) = 0.0316, then 1/sqrt(step): 0.00141 at 500k (paper notes, 1.1)."""
+    """Warm-up over 1000 steps to 1/sqrt(1000) = 0.0316, then 1/sqrt(step): 0.00141 at 500k (the paper)."""
     paper = TrainConfig(optimizer="adafactor", learning_rate=1.0, schedule="rsqrt", warmup=1000, steps=500_000)
     assert learning_rate(paper, 999) == pytest.approx(0.0316, abs=1e-4)
     assert learning_rate(paper, 499) == pytest.approx(0.0316 / 2, abs=1e-4)

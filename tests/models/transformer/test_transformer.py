@@ -1,14 +1,18 @@
 """The model: the paper's shapes, its two ways of combining, and who may see what."""
 
+from typing import Any
+
 import pytest
 import torch
+from memstack_models.training.stream import create_bank
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
 from memstack_models.transformer.transformer import SegmentOutput, Transformer, local_context, relative_bucket
 from pydantic import ValidationError
 from torch import Tensor
 
-from memstack import Memory, MemoryShape, create_memory
+from memstack import MemoryBank
+from memstack.plugins.config import MemoryConfig
 
 ROWS, SEGMENT, VOCABULARY = 2, 8, 32
 
@@ -20,18 +24,13 @@ def build(**overrides: object) -> Transformer:
     ).eval()
 
 
-def memories(model: Transformer, capacity: int = 64) -> list[Memory]:
-    config = model.config
-    shape = MemoryShape(
-        rows=ROWS, heads=config.kv_heads, key_dim=config.head_dim, value_dim=config.head_dim, capacity=capacity
-    )
-    return [create_memory("exact", shape) for _ in config.memory_layers]
+def memories(model: Transformer, capacity: int = 64) -> MemoryBank:
+    return create_bank(model.config, MemoryConfig(capacity=capacity), ROWS, torch.device("cpu"))
 
 
-def commit(model: Transformer, stores: list[Memory], cache: Cache, new: SegmentOutput) -> None:
+def commit(bank: MemoryBank, cache: Cache, new: SegmentOutput) -> None:
     cache.add(new.layers)
-    for layer, store in zip(model.config.memory_layers, stores, strict=True):
-        store.add(new.layers[layer - 1].keys, new.layers[layer - 1].values)
+    bank.commit(new.of_layers(bank.layers))
 
 
 def tokens(segments: int = 1) -> Tensor:
@@ -63,14 +62,14 @@ def test_the_paper_preset_is_the_papers_form() -> None:
 def test_everything_gets_a_finite_gradient(combine: str, smear_keys: bool, kv_heads: int) -> None:
     """Also at a document's start, where the memory is empty, and while it is underfilled."""
     model = build(combine=combine, smear_keys=smear_keys, kv_heads=kv_heads, cache=4)
-    stores, cache = memories(model), Cache(model.config, ROWS)
+    bank, cache = memories(model), Cache(model.config, ROWS)
     for segment in tokens(3).split(SEGMENT, dim=1):
-        logits, new = model(segment, stores, cache)
+        logits, new = model(segment, bank, cache)
         model.zero_grad()
         logits.square().mean().backward()
         assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
-        commit(model, stores, cache, new)
-    gate = model.blocks[1].attention.memory_bias
+        commit(bank, cache, new)
+    gate: Any = model.attention(2).memory_bias
     assert gate.grad.abs().sum() > 0
 
 
@@ -85,10 +84,10 @@ def test_an_empty_memory_is_local_attention_alone(combine: str) -> None:
 def test_the_released_codes_empty_memory_takes_the_gates_share() -> None:
     """With ``zeros`` a head whose memory is empty is scaled by 1 - g: one half, at first."""
     model = build(combine="gate", layers=1, memory_layers=[1], empty_memory="zeros")
-    attention, x = model.blocks[0].attention, torch.randn(ROWS, SEGMENT, 64)
+    attention, x = model.attention(1), torch.randn(ROWS, SEGMENT, 64)
     context = local_context(model.config, tokens(), None)
     local, _, _ = attention(x, None, context, None, 4)
-    scaled, _, share = attention(x, None, context, memories(model)[0], 4)
+    scaled, _, share = attention(x, None, context, memories(model)[1], 4)
     torch.testing.assert_close(scaled, 0.5 * local)
     assert share.tolist() == [0.5, 0.5]
 
@@ -98,39 +97,39 @@ def test_only_the_memory_tells_of_earlier_segments(combine: str) -> None:
     """Without a cache, what was read before reaches the logits through the memory and through nothing else."""
     model = build(combine=combine, smear_keys=False)
     first, second = tokens(2).split(SEGMENT, dim=1)
-    stores, cache = memories(model), Cache(model.config, ROWS)
-    _, new = model(first, stores, cache)
-    commit(model, stores, cache, new)
-    with_memory, _ = model(second, stores, cache)
-    torch.testing.assert_close(model(second, [], cache)[0], model(second)[0])
+    bank, cache = memories(model), Cache(model.config, ROWS)
+    _, new = model(first, bank, cache)
+    commit(bank, cache, new)
+    with_memory, _ = model(second, bank, cache)
+    torch.testing.assert_close(model(second, None, cache)[0], model(second)[0])
     assert not torch.allclose(with_memory, model(second)[0])
 
 
 def test_forward_only_reads() -> None:
     model = build()
-    stores = memories(model)
-    first, _ = model(tokens(), stores)
-    again, _ = model(tokens(), stores)
-    assert stores[0].lengths.tolist() == [0, 0]
+    bank = memories(model)
+    first, _ = model(tokens(), bank)
+    again, _ = model(tokens(), bank)
+    assert bank[2].lengths.tolist() == [0, 0]
     torch.testing.assert_close(first, again, rtol=0, atol=0)
 
 
 def test_a_segment_never_finds_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second segment finds entries of the first only; what is stored carries no gradient back."""
     model = build()
-    stores, cache = memories(model), Cache(model.config, ROWS)
+    bank, cache = memories(model), Cache(model.config, ROWS)
     found: list[Tensor] = []
-    search = stores[0].search
-    monkeypatch.setattr(stores[0], "search", lambda q, k: found.append((r := search(q, k)).positions) or r)
+    search = bank[2].search
+    monkeypatch.setattr(bank[2], "search", lambda q, k: found.append((r := search(q, k)).positions) or r)
     for segment in tokens(2).split(SEGMENT, dim=1):
-        _, new = model(segment, stores, cache)
+        _, new = model(segment, bank, cache)
         assert not any(layer.keys.requires_grad or layer.values.requires_grad for layer in new.layers)
-        commit(model, stores, cache, new)
+        commit(bank, cache, new)
     first, second = found
     assert (first == -1).all()
     assert second.min() >= 0
     assert second.max() == SEGMENT - 1
-    assert stores[0].lengths.tolist() == [2 * SEGMENT] * ROWS
+    assert bank[2].lengths.tolist() == [2 * SEGMENT] * ROWS
 
 
 @pytest.mark.parametrize("include_self", [True, False])
@@ -140,11 +139,11 @@ def test_no_token_sees_the_future_or_another_row(include_self: bool, combine: st
     model = build(include_self=include_self, combine=combine, cache=4, memory_layers=[1, 2])
 
     def read(text: Tensor) -> Tensor:
-        stores, cache = memories(model), Cache(model.config, ROWS)
+        bank, cache = memories(model), Cache(model.config, ROWS)
         logits = []
         for segment in text.split(SEGMENT, dim=1):
-            part, new = model(segment, stores, cache)
-            commit(model, stores, cache, new)
+            part, new = model(segment, bank, cache)
+            commit(bank, cache, new)
             logits.append(part)
         return torch.cat(logits, dim=1)
 
@@ -161,10 +160,10 @@ def test_a_cache_joins_segments_into_one_window() -> None:
     model = build(cache=2 * SEGMENT)
     both = tokens(2)
     cache = Cache(model.config, ROWS)
-    _, new = model(both[:, :SEGMENT], [], cache)
+    _, new = model(both[:, :SEGMENT], None, cache)
     cache.add(new.layers)
-    second, _ = model(both[:, SEGMENT:], [], cache)
-    whole, _ = model(both, [], Cache(model.config, ROWS))
+    second, _ = model(both[:, SEGMENT:], None, cache)
+    whole, _ = model(both, None, Cache(model.config, ROWS))
     torch.testing.assert_close(second, whole[:, SEGMENT:])
 
 
@@ -188,12 +187,12 @@ def test_a_short_cache_hides_nothing_of_the_segment() -> None:
 def test_a_reset_row_forgets_its_cache_and_no_other_does() -> None:
     model = build(cache=4)
     cache = Cache(model.config, ROWS)
-    _, new = model(tokens(), [], cache)
+    _, new = model(tokens(), None, cache)
     cache.add(new.layers)
-    before = model(tokens(), [], cache)[0]
+    before = model(tokens(), None, cache)[0]
     cache.reset(torch.tensor([True, False]))
-    after = model(tokens(), [], cache)[0]
-    torch.testing.assert_close(after[0], model(tokens(), [], Cache(model.config, ROWS))[0][0])
+    after = model(tokens(), None, cache)[0]
+    torch.testing.assert_close(after[0], model(tokens(), None, Cache(model.config, ROWS))[0][0])
     torch.testing.assert_close(after[1], before[1], rtol=0, atol=0)
 
 
@@ -202,9 +201,9 @@ def test_smearing_reaches_across_segments() -> None:
     model = build(layers=1, memory_layers=[1])
     both = tokens(2)
     cache = Cache(model.config, ROWS)
-    _, first = model(both[:, :SEGMENT], [], cache)
+    _, first = model(both[:, :SEGMENT], None, cache)
     cache.add(first.layers)
-    _, second = model(both[:, SEGMENT:], [], cache)
+    _, second = model(both[:, SEGMENT:], None, cache)
     _, whole = model(both)
     torch.testing.assert_close(second.layers[0].keys, whole.layers[0].keys[:, :, SEGMENT:])
 
@@ -221,17 +220,33 @@ def test_grouped_queries_share_a_memory_head() -> None:
     plain.load_state_dict(weights)
     outputs = []
     for model in (grouped, plain):
-        stores, cache = memories(model), Cache(model.config, ROWS)
-        commit(model, stores, cache, model(tokens(), stores, cache)[1])
-        outputs.append(model(tokens(2)[:, SEGMENT:], stores, cache)[0])
+        bank, cache = memories(model), Cache(model.config, ROWS)
+        commit(bank, cache, model(tokens(), bank, cache)[1])
+        outputs.append(model(tokens(2)[:, SEGMENT:], bank, cache)[0])
     torch.testing.assert_close(*outputs)
+
+
+@pytest.mark.parametrize("combine", ["gate", "joint"])
+def test_ages_and_candidates_are_a_switch(combine: str) -> None:
+    """Off by default, so that a checkpoint from before has every parameter; on, it is learned and moves the logits."""
+    plain, aware = build(combine=combine), build(combine=combine, age_init=0.3, candidates=8)
+    assert {name for name, _ in aware.named_parameters()} - {name for name, _ in plain.named_parameters()} == {
+        "blocks.1.attention.memory_age"
+    }
+    bank, cache = memories(plain), Cache(plain.config, ROWS)
+    commit(bank, cache, plain(tokens(), bank, cache)[1])
+    logits = aware(tokens(), bank, cache)[0]
+    assert not torch.allclose(logits, plain(tokens(), bank, cache)[0])
+    logits.square().mean().backward()
+    slopes: Any = aware.attention(2).memory_age
+    assert slopes.grad.abs().sum() > 0
 
 
 def test_the_gate_is_one_half_at_first() -> None:
     model = build(combine="gate")
-    stores, cache = memories(model), Cache(model.config, ROWS)
-    commit(model, stores, cache, model(tokens(), stores, cache)[1])
-    torch.testing.assert_close(model(tokens(), stores, cache)[1].memory_share, torch.full((1, 2), 0.5))
+    bank, cache = memories(model), Cache(model.config, ROWS)
+    commit(bank, cache, model(tokens(), bank, cache)[1])
+    torch.testing.assert_close(model(tokens(), bank, cache)[1].memory_share, torch.full((1, 2), 0.5))
 
 
 def test_relative_buckets_are_t5s() -> None:
@@ -240,10 +255,11 @@ def test_relative_buckets_are_t5s() -> None:
     assert relative_bucket(distance, 32, 128).tolist() == [[0, 1, 15, 16, 16, 26, 31, 31, 31]]
 
 
-def test_wrong_numbers_of_memories_are_refused() -> None:
+def test_a_bank_of_other_layers_is_refused() -> None:
     model = build(memory_layers=[1, 2])
-    with pytest.raises(ValueError, match="2 memory layers need as many memories, got 1"):
-        model(tokens(), memories(model)[:1])
+    bank = memories(model)
+    with pytest.raises(ValueError, match=r"memory layers \(1, 2\) need a memory each, the bank has layers \(1,\)"):
+        model(tokens(), MemoryBank({1: bank[1]}))
 
 
 @pytest.mark.parametrize(

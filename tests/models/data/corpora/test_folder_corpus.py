@@ -9,9 +9,10 @@ import pytest
 from helpers.sample_data import KINDS, SAMPLE, index, read_folder
 
 from memstack import SPLITS, CorpusError, Document, OptionsError, create_corpus
+from memstack.contract.corpus import Split
 
 
-def names(folder: Path, split: str, **options: object) -> list[str]:
+def names(folder: Path, split: Split, **options: object) -> list[str]:
     return [document.name for document in read_folder(folder, split, **options)]
 
 

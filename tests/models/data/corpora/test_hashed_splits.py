@@ -1,6 +1,7 @@
 """Splits by a hash of names: they depend on nothing else, and are empty only where it cannot be avoided."""
 
 import string
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from memstack_models.data.corpora.hashed import fraction, split_by_hash
 
 from memstack import SPLITS
+from memstack.contract.corpus import Split
 
 SHARES = {"train": 90.0, "validation": 5.0, "test": 5.0}
 FULL = [f"{n}.txt" for n in range(300)]
@@ -15,7 +17,7 @@ FULL = [f"{n}.txt" for n in range(300)]
 names = st.lists(st.text(string.ascii_letters + "/.é", min_size=1, max_size=9), unique=True, max_size=12)
 
 
-def owner(splits: dict[str, list[str]]) -> dict[str, str]:
+def owner(splits: Mapping[Split, list[str]]) -> dict[str, str]:
     return {name: split for split, found in splits.items() for name in found}
 
 

@@ -1,21 +1,24 @@
 import sysconfig
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
 from memstack_models.data.corpora import stdlib
 
-from memstack import SPLITS, CorpusError, create_corpus
+from memstack import SPLITS, CorpusError, Document, create_corpus
+from memstack.contract.corpus import Split
 
+Fill = Callable[[dict[str, bytes]], None]
 has_test_suite = (Path(sysconfig.get_path("stdlib")) / "test" / "test_asyncio").is_dir()
 
 
 @pytest.fixture
-def library(tmp_path, monkeypatch):
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fill:
     """Return a function that fills a small standard library, in place of the interpreter's."""
 
-    def fill(files):
+    def fill(files: dict[str, bytes]) -> None:
         for name, content in files.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,11 +28,11 @@ def library(tmp_path, monkeypatch):
     return fill
 
 
-def read(split):
+def read(split: Split) -> list[Document]:
     return list(create_corpus("python-stdlib").documents(split))
 
 
-def everything():
+def everything() -> dict[str, str]:
     """The texts by name of a library so small that some splits are empty."""
     found = {}
     for split in SPLITS:
@@ -42,17 +45,17 @@ LONG = b"x = 1\n" * 2000
 
 
 @pytest.fixture(scope="module")
-def real_stdlib():
+def real_stdlib() -> dict[str, list[Document]]:
     return {split: read(split) for split in SPLITS}
 
 
-def test_stdlib_splits_are_sorted_and_share_no_document(real_stdlib):
+def test_stdlib_splits_are_sorted_and_share_no_document(real_stdlib: dict[str, list[Document]]) -> None:
     names = [[document.name for document in documents] for documents in real_stdlib.values()]
     assert all(part == sorted(part) for part in names)
     assert len(set().union(*names)) == sum(map(len, names))
 
 
-def test_stdlib_code_and_its_tests_are_in_the_same_split(real_stdlib):
+def test_stdlib_code_and_its_tests_are_in_the_same_split(real_stdlib: dict[str, list[Document]]) -> None:
     splits = defaultdict(set)
     for split, documents in real_stdlib.items():
         for document in documents:
@@ -61,14 +64,14 @@ def test_stdlib_code_and_its_tests_are_in_the_same_split(real_stdlib):
 
 
 @pytest.mark.skipif(not has_test_suite, reason="this interpreter comes without its test suite")
-def test_stdlib_has_long_held_out_documents(real_stdlib):
+def test_stdlib_has_long_held_out_documents(real_stdlib: dict[str, list[Document]]) -> None:
     sizes = sorted(len(document.text) for document in real_stdlib["test"])
     assert len(sizes) >= 12
     assert sum(sizes) > 1_500_000
     assert sizes[-4] > 200_000
 
 
-def test_stdlib_documents_are_long_enough(real_stdlib):
+def test_stdlib_documents_are_long_enough(real_stdlib: dict[str, list[Document]]) -> None:
     texts = [document.text for documents in real_stdlib.values() for document in documents]
     assert min(len(text.encode()) for text in texts) >= stdlib.SMALLEST
 
@@ -87,7 +90,7 @@ def test_stdlib_documents_are_long_enough(real_stdlib):
         ("ctypes/macholib/test/test_dyld.py", "ctypes.macholib.test"),
     ],
 )
-def test_a_package_a_module_and_their_tests_are_documents(path, document):
+def test_a_package_a_module_and_their_tests_are_documents(path: str, document: str) -> None:
     assert stdlib.document_of(PurePosixPath(path)) == document
 
 
@@ -107,18 +110,18 @@ def test_a_package_a_module_and_their_tests_are_documents(path, document):
         ("pydoc", "test.test_pydoc"),
     ],
 )
-def test_families_join_code_and_tests(one, other):
+def test_families_join_code_and_tests(one: str, other: str) -> None:
     assert stdlib.family(one) == stdlib.family(other)
 
 
-def test_files_of_a_package_follow_each_other_after_their_paths(library):
+def test_files_of_a_package_follow_each_other_after_their_paths(library: Fill) -> None:
     library({"pack/b.py": LONG, "pack/a.py": b"first = 1\r\n", "pack/sub/c.py": b"last = 1"})
     text = everything()["pack"]
     assert text.startswith("# pack/a.py\nfirst = 1\n\n# pack/b.py\nx = 1\n")
     assert text.endswith("x = 1\n\n# pack/sub/c.py\nlast = 1\n\n")
 
 
-def test_small_foreign_generated_and_misencoded_files_are_left_out(library):
+def test_small_foreign_generated_and_misencoded_files_are_left_out(library: Fill) -> None:
     library(
         {
             "large.py": LONG,
@@ -135,7 +138,7 @@ def test_small_foreign_generated_and_misencoded_files_are_left_out(library):
     assert list(everything()) == ["large"]
 
 
-def test_an_interpreter_without_sources_is_an_error(library):
+def test_an_interpreter_without_sources_is_an_error(library: Fill) -> None:
     library({})
     with pytest.raises(CorpusError, match="without its library's source"):
         read("train")

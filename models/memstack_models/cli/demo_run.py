@@ -1,0 +1,106 @@
+"""The demo: the shipped checkpoint with several memories, a tiny model trained; a table, a picture and JSON."""
+
+from collections.abc import Mapping
+from math import nan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import matplotlib.pyplot as plt
+from rich.table import Table
+
+from memstack.cli import console
+from memstack.cli.console import OUT, say
+from memstack.plugins.config import Frozen
+from memstack.plugins.records import Record
+from memstack.plugins.registry import registry
+from memstack_models.cli.work import compare_with_progress, create_trainer, train_with_progress
+from memstack_models.data.load import tokenizer_for
+from memstack_models.evaluation.comparison import Comparison, memory_of
+from memstack_models.evaluation.records import Compared
+from memstack_models.training import run_folder
+from memstack_models.training.bundled import CHECKPOINT
+
+MEMORIES = ("exact/256", "exact/2048", "exact/8192", "exact/65536", "hnsw/8192")
+READ = ["eval.documents=4", "eval.tokens=24576", "eval.rows=4"]
+TINY = ["train.steps=60"]
+
+
+class Tiny(Frozen):
+    """The tiny model that was trained."""
+
+    backend: str
+    steps: int
+    losses: tuple[float, ...]
+    """Of the logged steps."""
+
+
+class DemoRecord(Record):
+    """What ``memstack demo`` writes."""
+
+    kind: Literal["demo"] = "demo"
+    checkpoint: str
+    memories: dict[str, Compared]
+    tiny: Tiny
+
+
+def demo(backend: str, folder: Path) -> None:
+    """Run the demo into ``folder``: report.json, report.png and the table on the terminal."""
+    for name in (backend, *(memory.partition("/")[0] for memory in MEMORIES)):
+        registry().backend_class(name)  # what is not installed should be said now, not after minutes
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny = train_tiny(backend)
+    comparison = Comparison(run_folder.find(CHECKPOINT), READ)
+    neighbours = comparison.run.memory.neighbours
+    compared = compare_with_progress(
+        comparison,
+        {"none": None}
+        | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
+    )
+    DemoRecord(checkpoint=CHECKPOINT, memories=compared, tiny=tiny).write(folder / "report.json")
+    draw(compared, folder / "report.png")
+    OUT.print(table(compared))
+    first, last = tiny.losses[0], tiny.losses[-1]
+    say(f"a tiny model, {tiny.steps} steps with {backend}: loss {first:.2f} -> {last:.2f}")
+    say(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
+
+
+def train_tiny(backend: str) -> Tiny:
+    """Train the tiny recipe for some steps with the backend chosen on the command line."""
+    run = run_folder.recipe("tiny", [*TINY, f"memory.backend={backend}"])
+    losses: list[float] = []
+    with TemporaryDirectory() as folder:
+        tokenizer = tokenizer_for(run.data)
+        run_folder.create(Path(folder), run, tokenizer)
+        trainer = create_trainer(run, Path(folder), tokenizer)
+        train_with_progress(trainer, lambda entry: losses.extend([entry.loss] if entry.kind == "step" else []))
+    return Tiny(backend=backend, steps=run.train.steps, losses=tuple(losses))
+
+
+def table(results: Mapping[str, Compared]) -> Table:
+    """One line per memory; all have read beyond the first 4k tokens."""
+    rows = console.table("memory", right=["perplexity", "beyond 4k tokens", "against none", "bits/byte", "recall"])
+    base = results["none"].perplexity_beyond_4k or nan
+    for name, result in results.items():
+        beyond = result.perplexity_beyond_4k or nan
+        against = "" if name == "none" else f"{100 * (beyond / base - 1):+.1f} %"
+        recall = f"{result.recall:.3f}" if result.recall is not None else "" if name == "none" else "exact"
+        rows.add_row(name, f"{result.perplexity:.3f}", f"{beyond:.3f}", against, f"{result.bits_per_byte:.3f}", recall)
+    return rows
+
+
+def draw(results: Mapping[str, Compared], path: Path) -> None:
+    """Perplexity by position in the document, one line per memory."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    for name, result in results.items():
+        places = result.by_position
+        label, line = (name, "o-") if name != "none" else ("memory off", "ko--")
+        axes.plot(list(places), list(places.values()), line, label=label)
+    axes.set_xlabel("position in the document (tokens)")
+    axes.set_ylabel("perplexity per token")
+    axes.set_title("Held-out standard library, one checkpoint, the memory swapped")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(title="backend/entries")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
