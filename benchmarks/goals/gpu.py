@@ -22,7 +22,8 @@ from memstack_models.training.trainer import Trainer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memstack import MemoryShape, measure
+from memstack import MemoryShape
+from memstack.measure.timing import time_call
 from memstack.store import embedding_bag
 from memstack.store.exact import nearest_slots
 
@@ -91,7 +92,7 @@ class Figures:
 
 def milliseconds(sizes: Sizes, call: Callable[[], object]) -> float:
     """The median of several calls, the first two of which choose and compile kernels and do not count."""
-    return measure.time_call(call, repeats=sizes.repeats, warm_up=2, device=sizes.device).median_ms
+    return time_call(call, repeats=sizes.repeats, warm_up=2, device=sizes.device).median_ms
 
 
 def unit(*size: int, device: str) -> Tensor:

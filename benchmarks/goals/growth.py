@@ -24,10 +24,12 @@ from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
 
 from benchmarks.suite.common import DEVICE
-from memstack import measure
 from memstack.cli.console import ERR, OUT, say
 from memstack.contract.metrics import recall_by_score
-from memstack.measure import KEY_SETS, TooSlowError, true_neighbours
+from memstack.measure import KEY_SETS, describe_hardware, true_neighbours
+from memstack.measure.measurement import TooSlowError, add_entries
+from memstack.measure.sweep import installed
+from memstack.measure.timing import time_call
 from memstack.plugins.registry import registry
 
 from .growth_results import NO_MEMORY, Cell, Growth, axis_names, draw, slopes, slopes_table
@@ -74,11 +76,11 @@ def timed_memory(backend: str, *, memories: int, entries: int, segment: int, lim
     (memory,) = trainer.streams[0].bank.values()
     memory.reset()
     stream = KEY_SETS["drifting"](memory.shape, 0, DEVICE)
-    adds = measure.add_entries(memory, stream, entries + max(segment, entries // 8), segment, limit_s)
+    adds = add_entries(memory, stream, entries + max(segment, entries // 8), segment, limit_s)
     queries, device = stream.queries(segment), memory.device
     found = memory.search(asked := queries[:, :, :ASKED], NEIGHBOURS)
     recall = recall_by_score(found, true_neighbours(memory, asked, NEIGHBOURS, device))
-    searches = measure.time_call(lambda: memory.search(queries, NEIGHBOURS), repeats=REPEATS, device=device)
+    searches = time_call(lambda: memory.search(queries, NEIGHBOURS), repeats=REPEATS, device=device)
     return {"search": searches.median_ms, "add": adds.mean_ms, "step": _step(trainer), "recall": recall}
 
 
@@ -125,7 +127,7 @@ def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: f
     """Everything that is drawn, and why the rest is not there."""
     start, watched = time.perf_counter(), Attempts(lambda doing: say(doing, "dim", ERR))
     specs = [registry().spec(name) for name in chosen] if chosen else registry().specs()
-    present = [spec.name for spec in measure.installed() if spec in specs]
+    present = [spec.name for spec in installed() if spec in specs]
     cells = gather(axes, present, limit_s, watched)
     absent = [
         LeftOut(part="both axes", setting=spec.name, entries=1, reason=f"not installed: {spec.pip_line}")
@@ -133,7 +135,7 @@ def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: f
         if spec.missing()
     ]
     return Growth(
-        machine=measure.describe_hardware(),
+        machine=describe_hardware(),
         minutes=(time.perf_counter() - start) / 60,
         limit_s=limit_s,
         cells=tuple(cells),
@@ -207,7 +209,7 @@ def _trainer(backend: str, memories: int, entries: int, segment: int) -> Trainer
 
 
 def _step(trainer: Trainer) -> float:
-    return measure.time_call(trainer.advance, repeats=REPEATS, device=trainer.device).median_ms
+    return time_call(trainer.advance, repeats=REPEATS, device=trainer.device).median_ms
 
 
 if __name__ == "__main__":

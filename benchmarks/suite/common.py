@@ -11,7 +11,9 @@ from urllib.parse import quote
 import torch
 
 from memstack import Memory, MemoryShape
-from memstack.measure import CHUNK, KEY_SETS, KeyStream, Recorded, add_entries
+from memstack.measure import KEY_SETS, KeyStream
+from memstack.measure.measurement import CHUNK, add_entries
+from memstack.measure.recorded import Recorded
 from memstack.plugins.registry import registry
 
 BUNDLED = ["exact", "bucketed", "faiss-ivf", "hnsw", "jax", "scann"]

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from memstack.contract.metrics import attention_mass_recall_by_score, recall, recall_by_score
-from memstack.measure import ATTENTION_SCALE, add_entries, timed, true_neighbours
+from memstack.measure import true_neighbours
+from memstack.measure.measurement import ATTENTION_SCALE, add_entries
+from memstack.measure.timing import timed
 
 from .common import BACKENDS, KEYS, SEGMENT, SharedFolder, cell_of, device_of, key_of, once, set_unit, stream
 

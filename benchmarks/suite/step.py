@@ -9,7 +9,9 @@ import torch._dynamo  # pyright: ignore[reportUnusedImport] - for seconds by the
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer
 
-from memstack.measure import KEY_SETS, add_entries, timed
+from memstack.measure import KEY_SETS
+from memstack.measure.measurement import add_entries
+from memstack.measure.timing import timed
 
 from .common import BACKENDS, DEVICE, SharedFolder, once, require_affordable, require_installed, set_unit
 

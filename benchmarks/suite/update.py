@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from memstack import MemoryShape
-from memstack.measure import CHUNK, Timing, timed
+from memstack.measure.measurement import CHUNK
 from memstack.measure.runbooks import RUNBOOKS, play
+from memstack.measure.timing import Timing, timed
 
 from .common import (
     BACKENDS,

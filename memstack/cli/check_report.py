@@ -8,7 +8,9 @@ from rich.table import Table
 from memstack.cli.console import OUT, followed, say, table
 from memstack.contract.errors import in_one_line
 from memstack.contract.shape import MemoryShape
-from memstack.measure import CHUNK, KEY_SETS, Measurement, Timing, measure_memory
+from memstack.measure import KEY_SETS, Measurement, measure_memory
+from memstack.measure.measurement import CHUNK
+from memstack.measure.timing import Timing
 from memstack.plugins.registry import registry
 from memstack.testing import Report, runner
 

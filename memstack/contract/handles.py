@@ -8,7 +8,7 @@ compiles nothing again.
 import weakref
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Int
@@ -40,11 +40,10 @@ class Handled:
 
     def __getstate__(self) -> Any:
         """What a copy takes over: all but the handle."""
-        state: Any = super().__getstate__()
-        if isinstance(state, tuple):
-            attributes, slots = state
-            return attributes, {name: value for name, value in slots.items() if not name.endswith("__handle")}
-        return state
+        # Where there are slots, the state is a pair: the attributes, and what the slots hold.
+        attributes, slots = cast("tuple[dict[str, Any], dict[str, Any]]", super().__getstate__())
+        others = {name: value for name, value in slots.items() if not name.endswith("__handle")}
+        return (attributes, others) if others else attributes
 
     @staticmethod
     def handle_of(handled: "Handled") -> Int[Tensor, ""]:

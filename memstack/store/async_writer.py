@@ -15,6 +15,11 @@ class AsyncWriter:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
+    def __getstate__(self) -> dict[str, None]:
+        """A copy has nothing to do: what is at work here is waited for, so that it is in whatever is copied."""
+        self.settle()
+        return {"_thread": None, "_error": None}
+
     def start(self, work: Callable[[], None]) -> None:
         """Run ``work`` in the background, once what was started before has ended; raises that one's error."""
         self.settle()

@@ -1,8 +1,9 @@
 """IndexedMemory: a first-in-first-out store of keys and values; a subclass keeps a search index in step with it."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -56,6 +57,14 @@ class IndexedMemory(Memory):
             self.__ring = Ring(shape.rows, shape.capacity)
         self.__version = Version()
         self.__writer = AsyncWriter()
+
+    def __getstate__(self) -> Any:
+        self.__writer.settle()  # a copy holds what was added before it was made
+        return super().__getstate__()
+
+    def __copy__(self) -> Self:
+        """Return a copy that shares nothing: two memories on one store would write over each other."""
+        return copy.deepcopy(self)
 
     # What a backend writes --------------------------------------------------------------------------------------
 

@@ -55,14 +55,38 @@ class PerHeadIndexMemory(IndexedMemory):
         """Indexes worked on at once; by default as many as torch uses threads."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
-        options = options or self.Options()
-        super().__init__(shape, options)
-        self.exact_below = options.exact_below
-        threads = options.threads or torch.get_num_threads()
-        self.threads_per_index = max(1, threads // (shape.rows * shape.heads))
+        self.options = options or self.Options()
+        super().__init__(shape, self.options)
+        self.__pool = self.__new_pool()
+        self.__indexes: dict[int, list[SearchIndex]] = {}
+
+    @property
+    def exact_below(self) -> int:
+        """A row with fewer entries than this is searched exactly."""
+        return self.options.exact_below
+
+    @property
+    def threads_per_index(self) -> int:
         """Threads that one index may use: more than one only where there are fewer indexes than threads."""
-        self._pool = ThreadPoolExecutor(threads, "memstack-index", self.prepare_thread, (self.threads_per_index,))
-        self._indexes: dict[int, list[SearchIndex]] = {}
+        return max(1, self.__threads // (self.shape.rows * self.shape.heads))
+
+    @property
+    def __threads(self) -> int:
+        return self.options.threads or torch.get_num_threads()
+
+    def __new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.__threads, "memstack-index", self.prepare_thread, (self.threads_per_index,))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has threads of its own, and builds its indexes at its next add; until then it searches exactly."""
+        attributes = dict(super().__getstate__())
+        del attributes["_PerHeadIndexMemory__pool"]
+        return attributes | {"_PerHeadIndexMemory__indexes": {}}
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self.__pool = self.__new_pool()
 
     @abstractmethod
     def build_index(self, keys: Float32[Array, "n key_dim"]) -> SearchIndex:
@@ -76,7 +100,7 @@ class PerHeadIndexMemory(IndexedMemory):
         """Set up a thread that will build and search indexes, each with so many threads; by default nothing."""
 
     def index_add(
-        self, rows: Int[Tensor, " some"], slots: Int[Tensor, "some n"], keys: Float[Tensor, "some heads n key_dim"]
+        self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
         held = np.maximum(self.lengths[rows].numpy(), slots.amax(1).numpy() + 1)
         indexed = [place for place, n in enumerate(held) if n >= self.exact_below]
@@ -84,7 +108,7 @@ class PerHeadIndexMemory(IndexedMemory):
 
         def add(place: int, head: int) -> SearchIndex:
             row, slot, new = int(rows[place]), targets[place], data[place, head]
-            index = self._indexes[row][head] if row in self._indexes else None
+            index = self.__indexes[row][head] if row in self.__indexes else None
             if index is None or index.needs_rebuild:
                 return self.build_index(self._merged(row, head, int(held[place]), slot, new))
             index.add(slot, new)
@@ -96,15 +120,15 @@ class PerHeadIndexMemory(IndexedMemory):
             # What was half written would be missed in searches: these rows are searched exactly until built again.
             self._drop([int(rows[place]) for place in indexed])
             raise
-        self._indexes |= {int(rows[place]): indexes for place, indexes in zip(indexed, done, strict=True)}
+        self.__indexes |= {int(rows[place]): indexes for place, indexes in zip(indexed, done, strict=True)}
 
     def index_search(
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
     ) -> Int[Tensor, "rows heads q candidates"]:
         data = np.nan_to_num(_to_numpy(queries))
-        rows = sorted(self._indexes)
+        rows = sorted(self.__indexes)
         try:
-            found = self._everywhere(lambda row, head: self._indexes[row][head].search(data[row, head], k), rows)
+            found = self._everywhere(lambda row, head: self.__indexes[row][head].search(data[row, head], k), rows)
         except Exception:
             self._drop(rows)
             raise
@@ -114,7 +138,7 @@ class PerHeadIndexMemory(IndexedMemory):
             for head, slots in enumerate(heads):
                 result[row, head, :, : slots.shape[1]] = torch.from_numpy(slots).to(self.device)
         lengths = self.lengths
-        short = torch.tensor([row not in self._indexes for row in range(self.shape.rows)]) & (lengths > 0)
+        short = torch.tensor([row not in self.__indexes for row in range(self.shape.rows)]) & (lengths > 0)
         if bool(short.any()):
             nearest = self.nearest_slots(queries[short], min(k, int(lengths[short].max())), short)
             result[short] = pad(nearest, (0, width - nearest.shape[-1]), value=-1)
@@ -125,7 +149,7 @@ class PerHeadIndexMemory(IndexedMemory):
 
     def _drop(self, rows: list[int]) -> None:
         for row in rows:
-            self._indexes.pop(row, None)
+            self.__indexes.pop(row, None)
 
     def _merged(self, row: int, head: int, n: int, slots: Array, keys: Array) -> Array:
         """The first n keys of one memory as they will be once these are written."""
@@ -137,7 +161,8 @@ class PerHeadIndexMemory(IndexedMemory):
         """Run ``work`` for every head of these rows, in parallel; the first error is raised once all have ended."""
         # In copies of the context, so that work inside a background add may read the store and not wait for that add.
         futures = [
-            [self._pool.submit(copy_context().run, work, row, head) for head in range(self.shape.heads)] for row in rows
+            [self.__pool.submit(copy_context().run, work, row, head) for head in range(self.shape.heads)]
+            for row in rows
         ]
         try:
             wait([future for heads in futures for future in heads])

@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 
 from memstack import MemoryShape
 from memstack.contract.metrics import recall, recall_by_score
-from memstack.measure import Recorded, add_entries
+from memstack.measure.measurement import add_entries
+from memstack.measure.recorded import Recorded
 from memstack.testing.assertions import ensure_same_answer
 
 # What repeats -----------------------------------------------------------------------------------------------------

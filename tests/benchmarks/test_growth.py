@@ -14,7 +14,7 @@ from benchmarks.goals import growth, growth_results
 from benchmarks.goals.growth import Axis
 from benchmarks.goals.growth_results import Cell, Growth
 from memstack import BackendSpec, BackendUnavailableError
-from memstack.measure import TooSlowError
+from memstack.measure.measurement import TooSlowError
 
 ROOT = Path(__file__).parents[2]
 

@@ -44,7 +44,7 @@ class ScanMemory(PerHeadIndexMemory):
 
     @property
     def indexes(self) -> list[Scan]:
-        return [cast(Scan, index) for row in self._indexes.values() for index in row]
+        return [cast(Scan, index) for row in vars(self)["_PerHeadIndexMemory__indexes"].values() for index in row]
 
 
 def entries(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,8 @@ def tune_command(
     json_: JsonFile = None,
 ) -> None:
     """Pick the backend and the options that are fastest on this machine at a recall, and say why."""
-    from memstack.measure import Workload, label
+    from memstack.measure import Workload
+    from memstack.measure.sweep import label
     from memstack_models.evaluation.recording import recording
     from memstack_models.evaluation.tuning import expected_trials, tried_table, tune
     from memstack_models.training import run_folder

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from memstack.cli import console
 from memstack.contract.errors import in_one_line
-from memstack.measure import Point, TooSlowError, Workload, installed, label, settings
+from memstack.measure import Point, Workload
+from memstack.measure.measurement import TooSlowError
+from memstack.measure.sweep import installed, label, settings
 from memstack_models.evaluation.records import Trial, TuneRecord
 
 WORTH_IT = 0.95  # of the exact search's cost: what is nearer to it is within what a machine's times vary by

@@ -7,17 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from memstack import CorpusError, Memory, MemoryShape
 from memstack.contract.errors import in_one_line
-from memstack.measure import (
-    BASELINES,
-    Point,
-    Recording,
-    TooSlowError,
-    Workload,
-    describe_hardware,
-    installed,
-    label,
-    settings,
-)
+from memstack.measure import BASELINES, Point, Recording, Workload, describe_hardware
+from memstack.measure.measurement import TooSlowError
+from memstack.measure.sweep import installed, label, settings
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import BackendSpec

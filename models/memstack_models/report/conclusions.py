@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import exp, inf, log
 
-from memstack.measure import Point, label
+from memstack.measure import Point
+from memstack.measure.sweep import label
 from memstack_models.report.records import Measured
 
 

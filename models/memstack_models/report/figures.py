@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from memstack.measure import Point, pareto_front
+from memstack.measure import Point
+from memstack.measure.sweep import pareto_front
 from memstack_models.report.conclusions import (
     against_exact,
     backend_names,

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from memstack.measure import label
+from memstack.measure.sweep import label
 from memstack_models.report.conclusions import against_exact, conclusions, good_enough, steps_against_none
 from memstack_models.report.figures import FIGURES, draw
 from memstack_models.report.records import Read, Report

@@ -7,7 +7,11 @@ from typing import Any
 
 import torch
 
-from memstack.measure import Point, Recorded, Recording, Timing, add_entries, installed, label, time_call
+from memstack.measure import Point, Recording
+from memstack.measure.measurement import add_entries
+from memstack.measure.recorded import Recorded
+from memstack.measure.sweep import installed, label
+from memstack.measure.timing import Timing, time_call
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.report.records import StepTime

@@ -9,17 +9,10 @@ from torch import Tensor
 
 from memstack import Memory, MemoryShape, SearchResult, create_memory
 from memstack.contract.validation import Padded
-from memstack.measure import (
-    KEY_SETS,
-    Timing,
-    TooSlowError,
-    add_entries,
-    measure_memory,
-    time_call,
-    timed,
-    true_neighbours,
-)
+from memstack.measure import KEY_SETS, measure_memory, true_neighbours
 from memstack.measure.keysets import BLOCK, CLUSTERS, CORRELATION, PERIOD, KeyStream
+from memstack.measure.measurement import TooSlowError, add_entries
+from memstack.measure.timing import Timing, time_call, timed
 
 SHAPE = MemoryShape(rows=2, heads=3, key_dim=64, value_dim=4, capacity=100)
 every_key_set = pytest.mark.parametrize("key_set", KEY_SETS)

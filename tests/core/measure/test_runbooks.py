@@ -6,7 +6,8 @@ from torch import Tensor
 
 from memstack import MemoryShape, SearchResult, create_memory
 from memstack.contract.validation import Padded
-from memstack.measure import CHUNK, KEY_SETS
+from memstack.measure import KEY_SETS
+from memstack.measure.measurement import CHUNK
 from memstack.measure.runbooks import RUNBOOKS, Played, Runbook, documents, play
 from memstack.wrappers.base import MemoryWrapper
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from memstack.contract.errors import RecordError
-from memstack.measure import Measurement, Point, Timing
+from memstack.measure import Measurement, Point
+from memstack.measure.timing import Timing
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record, RecordedOptions, write_whole
 

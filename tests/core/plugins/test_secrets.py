@@ -9,7 +9,7 @@ from memstack_models.training.config import RunConfig
 from pydantic import SecretStr
 
 from memstack import ConfigError, MemoryShape, OptionsError, create_memory
-from memstack.measure import label
+from memstack.measure.sweep import label
 from memstack.plugins import secrets
 from memstack.plugins.config import MemoryConfig, apply, dump, plain
 from memstack.plugins.registry import registry

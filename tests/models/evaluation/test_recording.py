@@ -14,7 +14,9 @@ from memstack_models.transformer.transformer import Block
 from torch.nn.functional import normalize
 
 from memstack import CorpusError, MemoryShape, ShapeError, create_memory
-from memstack.measure import Recorded, Recording, add_entries
+from memstack.measure import Recording
+from memstack.measure.measurement import add_entries
+from memstack.measure.recorded import Recorded
 
 ENTRIES = 500  # more than the longest document's tokens, fewer than all
 

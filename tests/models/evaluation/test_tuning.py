@@ -16,7 +16,8 @@ from torch.nn.functional import normalize
 
 from memstack import BackendSpec
 from memstack.cli import main as cli
-from memstack.measure import Point, Recording, TooSlowError, Workload
+from memstack.measure import Point, Recording, Workload
+from memstack.measure.measurement import TooSlowError
 from memstack.plugins.registry import registry
 
 KNOBS = {"fast": (1, 2, 3), "slow": (1, 2), "heavy": (1, 2), "broken": (1, 2)}

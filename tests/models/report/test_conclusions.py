@@ -5,7 +5,8 @@ from memstack_models.report.conclusions import backend_names, conclusions, cross
 from memstack_models.report.records import Measured
 from memstack_models.report.style import plain, series_styles, short
 
-from memstack.measure import Point, pareto_front
+from memstack.measure import Point
+from memstack.measure.sweep import pareto_front
 from memstack.plugins.registry import registry
 
 

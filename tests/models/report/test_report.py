@@ -24,7 +24,10 @@ from memstack_models.report.records import Report
 from memstack import BackendSpec, MemoryShape, create_memory
 from memstack.cli import main as cli
 from memstack.contract.errors import RecordError
-from memstack.measure import KEY_SETS, RandomEntries, Recent, add_entries, settings
+from memstack.measure import KEY_SETS
+from memstack.measure.baselines import RandomEntries, Recent
+from memstack.measure.measurement import add_entries
+from memstack.measure.sweep import settings
 from memstack.plugins.registry import registry
 
 PLAN = Plan(
