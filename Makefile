@@ -1,27 +1,34 @@
-# Two commands: `make demo` and `make test`. Each does all the set-up on a fresh machine.
+# Two commands: `make demo` and `make test`. Each does all the set-up on a fresh machine; `make help` lists the others.
 PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
 
-.PHONY: demo test lint imports bench clean
+.PHONY: help demo test lint imports docs bench clean
 
-demo: .venv/ready
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/ready  ## evaluate the shipped checkpoint with five memories, train a tiny model, draw runs/demo/report.png
 	$(BIN)/memstack demo --backend $(BACKEND)
 
-test: .venv/ready
+test: .venv/ready  ## the whole test suite
 	$(BIN)/pytest -n 2 --dist worksteal
 
-bench: .venv/ready
-	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --quick --python=same
-
-lint: .venv/ready
+lint: .venv/ready  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Who imports whom between folders; tests/project/test_imports.py holds it. It needs no environment.
-imports:
+# tests/project/test_imports.py holds it. It needs no environment.
+imports:  ## who imports whom between folders: layers, arrows, circles
 	@$(PYTHON) tests/helpers/imports.py
+
+docs: .venv/ready  ## build the documentation into site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+bench: .venv/ready  ## the asv suite, once
+	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --quick --python=same
 
 # constraints.txt pins what was tested; a newer pyproject.toml or constraints.txt installs again.
 .venv/ready: pyproject.toml constraints.txt
@@ -29,5 +36,5 @@ imports:
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-clean:
-	rm -rf .venv runs
+clean:  ## forget the virtual environment, the runs and the built pages
+	rm -rf .venv runs site

@@ -11,11 +11,11 @@ _INSPECTED = WeakTensorKeyDictionary()
 
 
 def inspect_keys(keys: Sequence[Tensor]) -> None:
-    """Look at tensors together before each is given to a memory's ``add``: it refuses NaN and inf as ever, but of a
-    tensor that was found finite here, and has not changed since, it need not ask the device again.
+    """Look at tensors together before each is given to a memory's ``add``.
 
-    Shapes and dtypes are free, the device is one. Refuses nothing itself. A write that torch does not count, through
-    ``.data`` or a numpy view, is not seen.
+    That refuses NaN and inf as ever, but of a tensor that was found finite here, and has not changed since, it need not
+    ask the device again. Shapes and dtypes are free, the device is one. Refuses nothing itself. A write that torch does
+    not count, through ``.data`` or a numpy view, is not seen.
     """
     inspected = [tensor for tensor in keys if tensor.numel() and not tensor.is_inference()]
     if not inspected:

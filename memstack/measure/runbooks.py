@@ -63,7 +63,7 @@ class _Player:
     seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
     def step(self, step: Step) -> None:
-        """Reset, search and add, in the order in which a training step does (design notes, section 5)."""
+        """Reset, search and add, in the order in which a training step does."""
         spent = 0.0
         if step.resets:
             rows = torch.zeros(self.memory.shape.rows, dtype=torch.bool)

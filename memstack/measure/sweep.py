@@ -112,8 +112,10 @@ class Workload:
 
 
 def installed() -> list[BackendSpec]:
-    """Return the backends whose libraries are there. The first is the measure of the others: it is exact, and if
-    several are, the default of the configuration."""
+    """Return the backends whose libraries are there.
+
+    The first is the measure of the others: it is exact, and if several are, the default of the configuration.
+    """
     found = [spec for spec in registry().specs() if not spec.missing()]
     return sorted(found, key=lambda spec: (not spec.exact, spec.name != MemoryConfig().backend))
 

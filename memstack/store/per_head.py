@@ -90,8 +90,9 @@ class PerHeadIndexMemory(IndexedMemory):
 
     @abstractmethod
     def build_index(self, keys: Float32[Array, "n key_dim"]) -> SearchIndex:
-        """Build an index of the keys in slots 0 to n - 1. It should not refer to this memory, which refers to it:
-        in a cycle, what may be gigabytes is freed late.
+        """Build an index of the keys in slots 0 to n - 1.
+
+        It should not refer to this memory, which refers to it: in a cycle, what may be gigabytes is freed late.
         """
 
     @staticmethod

@@ -25,7 +25,9 @@ class MemoryContract(
     AnswerContract,
     StorageContract,
 ):
-    """The promises that every backend keeps. In a plugin's tests::
+    """The promises that every backend keeps.
+
+    In a plugin's tests::
 
         from memstack.testing import MemoryContract
 

@@ -17,7 +17,9 @@ UNKNOWN = "no-such-option"
 
 
 class CorpusContract:
-    """The promises that every corpus keeps. In a plugin's tests::
+    """The promises that every corpus keeps.
+
+    In a plugin's tests::
 
         from memstack.testing import CorpusContract
 

@@ -1,4 +1,4 @@
-"""The training step: forward reads, the step writes (design notes, section 5). A killed run resumes to the bit."""
+"""The training step: forward reads, the step writes. A killed run resumes to the bit."""
 
 import math
 import time

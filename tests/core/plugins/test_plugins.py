@@ -11,7 +11,7 @@ from helpers.small_corpus import write_corpus
 from memstack.cli.scaffold import new_backend
 from memstack.plugins.registry import registry
 
-PLUGIN = Path(__file__).parents[2] / "helpers" / "plugins" / "lsh-memory"
+PLUGIN = Path(__file__).parents[3] / "examples" / "plugin"
 QUICK = ["train.steps=2", "train.segment=32", "train.rows=2", "data.tokenizer=bytes", "data.corpus=corpus"]
 
 RECORD = """

@@ -28,7 +28,7 @@ def test_the_papers_scale_learns_under_adafactor(tmp_path: Path) -> None:
 
 
 def test_the_papers_schedule() -> None:
-    """Warm-up over 1000 steps to 1/sqrt(1000) = 0.0316, then 1/sqrt(step): 0.00141 at 500k (paper notes, 1.1)."""
+    """Warm-up over 1000 steps to 1/sqrt(1000) = 0.0316, then 1/sqrt(step): 0.00141 at 500k (the paper)."""
     paper = TrainConfig(optimizer="adafactor", learning_rate=1.0, schedule="rsqrt", warmup=1000, steps=500_000)
     assert learning_rate(paper, 999) == pytest.approx(0.0316, abs=1e-4)
     assert learning_rate(paper, 499) == pytest.approx(0.0316 / 2, abs=1e-4)

@@ -23,22 +23,22 @@ class LSHMemory(IndexedMemory):
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         super().__init__(shape, options)
         random = torch.Generator().manual_seed(self.options.seed)
-        self._planes = torch.randn(shape.key_dim, self.options.bits, generator=random).to(self.device)
+        self.planes = torch.randn(shape.key_dim, self.options.bits, generator=random).to(self.device)
         # Sides as +1 and -1, so that a matrix product counts those that agree.
-        self._sides = torch.zeros(shape.rows, shape.heads, shape.capacity, self.options.bits, device=self.device)
+        self.sides = torch.zeros(shape.rows, shape.heads, shape.capacity, self.options.bits, device=self.device)
 
     def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
-        self._sides[rows[:, None], :, slots] = self._hash(keys).transpose(1, 2)
+        self.sides[rows[:, None], :, slots] = self.sides_of(keys).transpose(1, 2)
 
     def index_search(self, queries: Tensor, k: int) -> Tensor:
         lengths = self.lengths
         used = int(lengths.max())
-        agreement = self._hash(queries) @ self._sides[:, :, :used].mT
+        agreement = self.sides_of(queries) @ self.sides[:, :, :used].mT
         dead = (torch.arange(used) >= lengths[:, None])[:, None, None].to(self.device)
         return agreement.masked_fill(dead, -torch.inf).topk(min(used, max(k, self.options.candidates))).indices
 
     def index_forget(self, rows: Tensor) -> None:
         """Nothing to do: a side is looked at only while its slot is live, and adding replaces it."""
 
-    def _hash(self, vectors: Tensor) -> Tensor:
-        return (vectors.to(self._planes.dtype) @ self._planes > 0).to(self._planes.dtype) * 2 - 1
+    def sides_of(self, vectors: Tensor) -> Tensor:
+        return (vectors.to(self.planes.dtype) @ self.planes > 0).to(self.planes.dtype) * 2 - 1
