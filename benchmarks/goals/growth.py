@@ -89,13 +89,13 @@ def timed_without(*, memories: int, entries: int, segment: int) -> dict[str, flo
     return {"step": _step(_trainer(NO_MEMORY, memories, entries, segment))}
 
 
-def gather(axes: Mapping[str, Axis], backends: Sequence[str], limit_s: float, watched: Attempts) -> list[Cell]:
+def gather(axes: Mapping[str, Axis], backends: Sequence[str], limit_s: float, attempts: Attempts) -> list[Cell]:
     """Measure the model without a memory, and every backend, along every axis."""
     return [
         cell
         for name, axis in axes.items()
         for backend in (NO_MEMORY, *backends)
-        for cell in _along(name, axis, backend, limit_s, watched)
+        for cell in _along(name, axis, backend, limit_s, attempts)
     ]
 
 
@@ -125,10 +125,10 @@ def main(
 
 def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: float) -> Growth:
     """Everything that is drawn, and why the rest is not there."""
-    start, watched = time.perf_counter(), Attempts(lambda doing: say(doing, "dim", ERR))
+    start, attempts = time.perf_counter(), Attempts(lambda doing: say(doing, "dim", ERR))
     specs = [registry().spec(name) for name in chosen] if chosen else registry().specs()
     present = [spec.name for spec in installed() if spec in specs]
-    cells = gather(axes, present, limit_s, watched)
+    cells = gather(axes, present, limit_s, attempts)
     absent = [
         LeftOut(part="both axes", setting=spec.name, entries=1, reason=f"not installed: {spec.pip_line}")
         for spec in specs
@@ -140,17 +140,17 @@ def _measured(axes: Mapping[str, Axis], chosen: Sequence[str] | None, limit_s: f
         limit_s=limit_s,
         cells=tuple(cells),
         slopes=slopes(cells),
-        left_out=(*absent, *watched.given_up, *watched.failures),
-        failed=len(watched.failures),
+        left_out=(*absent, *attempts.given_up, *attempts.failures),
+        failed=len(attempts.failures),
     )
 
 
-def _along(name: str, axis: Axis, backend: str, limit_s: float, watched: Attempts) -> Iterator[Cell]:
+def _along(name: str, axis: Axis, backend: str, limit_s: float, attempts: Attempts) -> Iterator[Cell]:
     """Measure one backend at rising sizes, until one fails or takes too long."""
     took: dict[int, float] = {}
     for size in axis.sizes:
         start, expected, settings = time.perf_counter(), _expected(took, size), axis.settings(size)
-        times = watched.attempt(
+        times = attempts.attempt(
             f"by {name}",
             f"{backend}, {settings['memories']:,} x",
             settings["entries"],

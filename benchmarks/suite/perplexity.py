@@ -1,4 +1,4 @@
-"""What a memory is worth: the shipped checkpoint on held-out text, with every backend and with two honest floors."""
+"""What a memory is worth: the shipped checkpoint on held-out text, with every backend and with two honest baselines."""
 
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.training import run_folder

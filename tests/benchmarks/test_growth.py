@@ -73,10 +73,10 @@ def test_a_backend_is_given_up_when_it_would_take_too_long(monkeypatch: pytest.M
 
     monkeypatch.setattr(growth, "timed_memory", fake)
     monkeypatch.setattr(growth.time, "perf_counter", lambda: next(clock))
-    watched, axis = Attempts(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
-    found = list(growth._along("entries", axis, "exact", 10.0, watched))  # pyright: ignore[reportPrivateUsage]
+    attempts, axis = Attempts(lambda doing: None), Axis(sizes=(512, 2048, 8192, 32768), segment=256)
+    found = list(growth._along("entries", axis, "exact", 10.0, attempts))  # pyright: ignore[reportPrivateUsage]
     assert sizes == [cell.size for cell in found] == [512, 2048]
-    assert watched.given_up == [
+    assert attempts.given_up == [
         LeftOut(
             part="by entries",
             setting="exact, 1 x",

@@ -115,7 +115,7 @@ def gather(
     What a backend fails at is in ``failures``, what took too long in ``given_up``, and what is not installed in
     ``absent``: nothing is left out without a line.
     """
-    watched = Attempts(tell)
+    attempts = Attempts(tell)
     run = comparison.run
     workload = Workload(
         recording=recorded,
@@ -128,7 +128,7 @@ def gather(
         limit_s=plan.limit_s,
         device=str(comparison.device),
     )
-    scaling = _scaling(plan, workload, target, watched)
+    scaling = _scaling(plan, workload, target, attempts)
     return Measured(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         seed=seed,
@@ -141,12 +141,12 @@ def gather(
         key_dim=recorded.key_dim,
         machine=describe_hardware(),
         exact=installed()[0].name,
-        settings=_settings(plan, workload, watched),
+        settings=_settings(plan, workload, attempts),
         scaling=scaling,
-        perplexity=_perplexity(plan, comparison, watched),
-        steps=step_times(plan.step_sizes, comparison, recorded, scaling, watched.attempt, plan.limit_s),
-        failures=tuple(watched.failures),
-        given_up=tuple(watched.given_up),
+        perplexity=_perplexity(plan, comparison, attempts),
+        steps=step_times(plan.step_sizes, comparison, recorded, scaling, attempts.attempt, plan.limit_s),
+        failures=tuple(attempts.failures),
+        given_up=tuple(attempts.given_up),
         absent={spec.name: spec.pip_line for spec in registry().specs() if spec.missing()},
     )
 
@@ -159,26 +159,26 @@ def expected(plan: Plan) -> int:
     return 2 * tried + others + len(BASELINES) + 2
 
 
-def _settings(plan: Plan, workload: Workload, watched: Attempts) -> tuple[Point, ...]:
+def _settings(plan: Plan, workload: Workload, attempts: Attempts) -> tuple[Point, ...]:
     """Every setting of every backend at one size. What adds cost is not looked at here, so few are timed."""
     searched = replace(workload, turnover=0.0)
     found: list[Point] = []
     for spec in installed():
         for options in settings(spec, plan.stride):
-            point = _measured("settings", searched, spec, options, watched)
+            point = _measured("settings", searched, spec, options, attempts)
             if point is None:
                 break  # it would fail again, or take as long
             found.append(point)
     return tuple(found)
 
 
-def _scaling(plan: Plan, workload: Workload, target: float, watched: Attempts) -> tuple[Point, ...]:
+def _scaling(plan: Plan, workload: Workload, target: float, attempts: Attempts) -> tuple[Point, ...]:
     """The first setting of every backend that reaches the target, at every size, and those tried before it."""
     found: list[Point] = []
     for spec in installed():
         left = settings(spec, plan.stride)
         for entries in plan.sizes:
-            points = _until(replace(workload, entries=entries), spec, left, target, watched)
+            points = _until(replace(workload, entries=entries), spec, left, target, attempts)
             found += points
             reached = [point for point in points if point.recall >= target]
             # The more entries, the harder: what did not reach the target will not do so again.
@@ -189,11 +189,11 @@ def _scaling(plan: Plan, workload: Workload, target: float, watched: Attempts) -
 
 
 def _until(
-    workload: Workload, spec: BackendSpec, tried: list[dict[str, Any]], target: float, watched: Attempts
+    workload: Workload, spec: BackendSpec, tried: list[dict[str, Any]], target: float, attempts: Attempts
 ) -> list[Point]:
     points: list[Point] = []
     for options in tried:
-        point = _measured("sizes", workload, spec, options, watched)
+        point = _measured("sizes", workload, spec, options, attempts)
         points += [point] if point else []
         if point is None or point.recall >= target:
             break
@@ -201,13 +201,13 @@ def _until(
 
 
 def _measured(
-    part: str, workload: Workload, spec: BackendSpec, options: Mapping[str, Any], watched: Attempts
+    part: str, workload: Workload, spec: BackendSpec, options: Mapping[str, Any], attempts: Attempts
 ) -> Point | None:
     setting = label(spec.name, options)
-    return watched.attempt(part, setting, workload.entries, lambda: workload.measure(spec.name, options))
+    return attempts.attempt(part, setting, workload.entries, lambda: workload.measure(spec.name, options))
 
 
-def _perplexity(plan: Plan, comparison: Comparison, watched: Attempts) -> tuple[Read, ...]:
+def _perplexity(plan: Plan, comparison: Comparison, attempts: Attempts) -> tuple[Read, ...]:
     """Without a memory, with every setting of every backend, and with the baselines."""
     found: list[Read] = []
 
@@ -219,7 +219,7 @@ def _perplexity(plan: Plan, comparison: Comparison, watched: Attempts) -> tuple[
             neighbours=comparison.run.memory.neighbours,
             options=dict(options),
         )
-        result = watched.attempt(
+        result = attempts.attempt(
             "perplexity",
             label(name, options),
             plan.capacity,

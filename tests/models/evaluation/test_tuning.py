@@ -20,10 +20,10 @@ from memstack.measure import Point, Recording, Workload
 from memstack.measure.measurement import TooSlowError
 from memstack.plugins.registry import registry
 
-KNOBS = {"fast": (1, 2, 3), "slow": (1, 2), "heavy": (1, 2), "broken": (1, 2)}
+SEARCH_SPACES = {"fast": (1, 2, 3), "slow": (1, 2), "heavy": (1, 2), "broken": (1, 2)}
 SPECS = [
     registry().spec("exact"),
-    *(BackendSpec(name=n, target="", summary="", search_space={"x": k}) for n, k in KNOBS.items()),
+    *(BackendSpec(name=n, target="", summary="", search_space={"x": k}) for n, k in SEARCH_SPACES.items()),
 ]
 MEASURED = {  # recall, search, add; exact search takes 10
     ("fast", 1): (0.5, 1.0, 1.0),

@@ -67,7 +67,7 @@ def memstack(*arguments: object) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A report about exact search, graphs with a knob, and a backend that fails whatever is asked of it."""
+    """A report about exact search, graphs with a search space, and a backend that fails whatever is asked of it."""
     folder = tmp_path_factory.mktemp("report") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -207,19 +207,19 @@ SHAPE = MemoryShape(rows=2, heads=2, key_dim=8, value_dim=4, capacity=50)
 
 
 @pytest.mark.parametrize("added", [3, 50, 70])
-def test_the_floors_answer_with_the_newest_and_with_random_entries(added: int) -> None:
+def test_the_baselines_answer_with_the_newest_and_with_random_entries(added: int) -> None:
     """Rows of different lengths; a row of three entries has no more to give."""
-    for floor in (Recent(SHAPE), RandomEntries(SHAPE)):
+    for baseline in (Recent(SHAPE), RandomEntries(SHAPE)):
         stream = KEY_SETS["isotropic"](SHAPE, 0)
-        add_entries(floor, stream, added, chunk=20)
-        floor.reset(torch.tensor([False, True]))
-        add_entries(floor, stream, 3)
+        add_entries(baseline, stream, added, chunk=20)
+        baseline.reset(torch.tensor([False, True]))
+        add_entries(baseline, stream, 3)
         queries = stream.queries(40)
-        found = floor.search(queries, 5)
-        assert torch.equal(found.positions, floor.search(queries, 5).positions)
+        found = baseline.search(queries, 5)
+        assert torch.equal(found.positions, baseline.search(queries, 5).positions)
         assert found.positions[1, 0, 0].sort().values.tolist() == [-1, -1, 0, 1, 2]
         newest = torch.arange(added + 3 - 5, added + 3)
-        if type(floor) is Recent:
+        if type(baseline) is Recent:
             assert torch.equal(found.positions[0].sort(-1).values, newest.expand(2, 40, 5))
         else:
             oldest = max(0, added + 3 - 50)
