@@ -19,7 +19,7 @@ SMALL = ["--entries", "64", "--dim", "8"]
 def two_promises(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kit itself is tested elsewhere; here only the report of two of its promises."""
     chosen = runner.promises()[:2]
-    monkeypatch.setattr(runner, "promises", lambda: chosen)
+    monkeypatch.setattr(runner, "promises", lambda *_: chosen)
     return chosen
 
 

@@ -34,8 +34,6 @@ class CommandLine:
 
     def __call__(self, *arguments: object) -> tuple[int, str]:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(out):
-            # The consoles of the command line were made when its modules were imported.
-            patch.setattr(cli.ERR, "file", out)
             patch.setattr("sys.argv", ["memstack", *map(str, arguments)])
             with pytest.raises(SystemExit) as stopped:
                 cli.main()
@@ -134,7 +132,7 @@ def test_no_record_of_a_comparison_holds_it(
     for module in (collect, step_times, tuning):
         monkeypatch.setattr(module, "installed", lambda: [registry().spec("exact"), SPEC])
     monkeypatch.setattr(collect, "QUICK", PLAN)
-    monkeypatch.setattr(runner, "promises", lambda: ["test_pairing_one_entry_at_a_time"])
+    monkeypatch.setattr(runner, "promises", lambda *_: ["test_pairing_one_entry_at_a_time"])
     given = f"my-vault,api_key={SECRET},effort=3"
     assert memstack("compare", "run", "-b", given, "--capacity", 48, *GIVE, "--json", "compare.json")[0] == 0
     kept = CompareRecord.read(Path("compare.json"))
