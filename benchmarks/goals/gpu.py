@@ -4,11 +4,9 @@ It first checks every kernel on the card, and exits with 1 if one is wrong; then
 ``--dry`` does the same at tiny sizes in Triton's interpreter: its times mean nothing, but the script is known to work.
 """
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +20,9 @@ from memstack_models.training.trainer import Trainer
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.goals.gpu_results import DRY, Figures, GpuGoals, Sizes
 from memstack import MemoryShape
+from memstack.cli import console
 from memstack.measure.timing import time_call
 from memstack.store import embedding_bag
 from memstack.store.exact import nearest_slots
@@ -31,63 +31,6 @@ DATASHEET = {"H100 PCIe": 756, "H100": 989, "H200": 989, "GH200": 989, "B200": 2
 """Teraflops of dense bfloat16 products; the first name that is part of the card's counts."""
 PRECISIONS = {"bfloat16": 60.0, "int8": 100.0}
 """Goals, as percentages of the measured rate of bfloat16 products."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What is measured; the axes are those of the memory."""
-
-    device: str = "cuda"
-    matrix: int = 8192
-    rows: int = 4
-    heads: int = 8
-    entries: int = 65536
-    queries: int = 512
-    dim: int = 128
-    k: int = 32
-    checked: int = 5000
-    steps: tuple[tuple[int, float], ...] = ((8192, 1.10), (65536, 1.35), (262144, 2.0))
-    """Entries of the model's memory, and the goal for its step over that of the same model without one."""
-    model: tuple[str, ...] = ("train.rows=8", "train.accumulation=1", "train.device=cuda")
-    vocabulary: int = 32000
-    repeats: int = 7
-
-
-DRY = Sizes(
-    device="cpu",
-    matrix=64,
-    rows=1,
-    heads=2,
-    entries=200,
-    queries=3,
-    dim=32,
-    k=4,
-    checked=80,
-    steps=((64, 1.10), (128, 1.35)),
-    model=("model.preset=tiny", "train.rows=2", "train.segment=32", "train.accumulation=1", "train.device=cpu"),
-    vocabulary=64,
-    repeats=1,
-)
-
-
-class Figures:
-    """What was measured, each with its goal where it has one; printed as it comes."""
-
-    def __init__(self) -> None:
-        self.all: list[dict[str, Any]] = []
-        self.failed = 0
-
-    def add(self, name: str, value: float, unit: str, goal: float | None = None, below: bool = False) -> None:
-        """Note a figure; it has to reach its goal, or to stay ``below`` it."""
-        met = None if goal is None else bool(value <= goal if below else value >= goal)
-        self.all.append({"name": name, "value": value, "unit": unit, "goal": goal, "met": met})
-        beside = "" if goal is None else f"goal {goal:g}: {'met' if met else 'MISSED'}"
-        typer.echo(f"{name:<58} {value:>12,.4g} {unit:<28} {beside}")
-
-    def check(self, name: str, value: float, most: float) -> None:
-        """Note how far a kernel is from the truth, and whether that is too far."""
-        self.add(name, value, "", goal=most, below=True)
-        self.failed += not self.all[-1]["met"]
 
 
 def milliseconds(sizes: Sizes, call: Callable[[], object]) -> float:
@@ -254,7 +197,7 @@ def why_not() -> str:
 
 
 def main(
-    out: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="Where to write the figures as JSON.")] = None,
     dry: Annotated[bool, typer.Option(help="Tiny sizes on the CPU, in Triton's interpreter.")] = False,
 ) -> None:
     """Check the GPU kernels, and measure them beside their goals."""
@@ -281,9 +224,9 @@ def main(
         search_rates(sizes, figures, rate)
         bag_times(sizes, figures)
     step_times(sizes, figures)
-    about = {"card": card, "torch": torch.__version__, "triton": triton.__version__, "sizes": asdict(sizes)}
-    if out is not None:
-        out.write_text(json.dumps(about | {"figures": figures.all}, indent=1), encoding="utf-8")
+    measured = tuple(figures.all)
+    written = GpuGoals(card=card, torch=torch.__version__, triton=triton.__version__, sizes=sizes, figures=measured)
+    console.write_record(out, written)
     if figures.failed:
         typer.echo(
             f"{figures.failed} checks failed: the kernels are wrong on this card, whatever their speed", err=True

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from memstack.cli.console import ERR, OUT, JsonFile, say, table, write_record
+from memstack.cli.console import OUT, JsonFile, table, write_record
 from memstack.cli.listing import CorpusList, ListedCorpus
+from memstack.cli.offers import library_cell, plugin_cell, say_about
 from memstack.plugins.lookup import Offer
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import CorpusSpec
@@ -14,14 +15,10 @@ from memstack.plugins.specs import CorpusSpec
 
 def corpora_command(json_: JsonFile = None) -> None:
     """Print a table of all corpora, and a line about each."""
-    offers = registry().corpus_offers()
+    offers, problems = registry().corpus_offers(), registry().problems()
     OUT.print(corpora_table(offers))
-    for spec in (offer.spec for offer in offers):
-        mend = f"; to install: {spec.pip_line}" if spec.missing() else ""
-        say(f"{spec.name}: {spec.summary}{mend}", whole=bool(mend))
-    for problem in registry().problems():
-        say(problem, "red", ERR)
-    write_record(json_, CorpusList(corpora=tuple(map(ListedCorpus.of, offers)), problems=registry().problems()))
+    say_about(offers, problems)
+    write_record(json_, CorpusList(corpora=tuple(map(ListedCorpus.of, offers)), problems=problems))
 
 
 def corpora_table(offers: Sequence[Offer[CorpusSpec]]) -> Table:
@@ -29,9 +26,6 @@ def corpora_table(offers: Sequence[Offer[CorpusSpec]]) -> Table:
     lines = table("corpus", "source", "licence", "library", "plugin")
     for offer in offers:
         spec = offer.spec
-        library = Text(", ".join(spec.installed()) or "none needed")
-        if missing := spec.missing():
-            library = Text(f"{', '.join(missing)} is missing", style="yellow")
-        origin = f"{offer.plugin}, {offer.distribution}" if offer.distribution else offer.plugin
-        lines.add_row(Text(spec.name), Text(spec.source), Text(spec.licence), library, Text(origin))
+        cells = Text(spec.name), Text(spec.source), Text(spec.licence)
+        lines.add_row(*cells, library_cell(spec), plugin_cell(offer))
     return lines

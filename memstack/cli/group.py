@@ -22,9 +22,8 @@ from memstack.plugins.specs import CommandSpec, import_target
 
 DEBUG = "--debug"
 INTERRUPTED = 130
-LineError: Any = typer.BadParameter.__mro__[
-    2
-]  # the base of what typer raises for a command line; it hands on this alone
+LineError: Any = typer.BadParameter.__mro__[2]
+"""The base of what typer raises for a command line, which hands on this alone."""
 OWN = (
     CommandSpec(
         name="backends",

@@ -11,6 +11,7 @@ from memstack.testing.recall import RecallContract
 from memstack.testing.rows import RowContract
 from memstack.testing.state import StateContract
 from memstack.testing.storage import StorageContract
+from memstack.testing.taking import TakeContract
 
 
 class MemoryContract(
@@ -19,6 +20,7 @@ class MemoryContract(
     StateContract,
     RowContract,
     InputContract,
+    TakeContract,
     GradientContract,
     AnswerContract,
     StorageContract,

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -61,8 +62,8 @@ class GradientContract(Harness):
         for found in answers:
             # The very tensor that was asked, and another one: the first may be answered from the scores.
             for asked in (queries, queries.detach().clone().requires_grad_()):
-                _ensure_gradient_of_dot(found, asked)
-            _ensure_gradient_of_mix(found)
+                ensure_gradient_of_dot(found, asked)
+            ensure_gradient_of_mix(found)
 
     def test_nothing_flows_into_what_is_stored(self) -> None:
         """No gradient flows to keys and values that were added, nor through scores, keys or values of an answer."""
@@ -102,10 +103,7 @@ class GradientContract(Harness):
             queries = trial.data.queries(2)
             found = trial.answers(queries, k=3)[door]
             change(trial)
-            ensure_raises(StaleResultError, f"dot after {name}", lambda: found.dot(queries))  # noqa: B023
-            ensure_raises(StaleResultError, f"mix after {name}", lambda: found.mix(found.scores))  # noqa: B023
-            ensure_raises(StaleResultError, f"keys after {name}", lambda: found.keys)  # noqa: B023
-            ensure_raises(StaleResultError, f"values after {name}", lambda: found.values)  # noqa: B023
+            ensure_stale(f"after {name}", found, queries)
 
     def test_backward_through_a_stale_result(self) -> None:
         """A backward pass through dot or mix after the memory has changed raises StaleResultError."""
@@ -114,11 +112,7 @@ class GradientContract(Harness):
             trial.add(CHUNK)
             queries = trial.data.queries(2).requires_grad_()
             found = trial.answers(queries, k=3)[door]
-            scores = found.dot(queries).sum()
-            mixed = found.mix(found.scores.clone().requires_grad_()).sum()
-            change(trial)
-            ensure_raises(StaleResultError, f"backward of dot after {name}", scores.backward)
-            ensure_raises(StaleResultError, f"backward of mix after {name}", mixed.backward)
+            ensure_stale_backward(f"after {name}", found, queries, partial(change, trial))
 
     def test_scores_and_positions_outlive_a_change(self) -> None:
         """Scores and positions are the caller's own: a later add or reset does not change them."""
@@ -143,7 +137,8 @@ class GradientContract(Harness):
         return queries, trial.answers(queries, k=3)
 
 
-def _ensure_gradient_of_dot(found: SearchResult, queries: Tensor) -> None:
+def ensure_gradient_of_dot(found: SearchResult, queries: Tensor) -> None:
+    """Raise AssertionError unless dot's gradient is that of a plain sum over the found keys."""
     upstream = torch.randn(found.scores.shape, generator=torch.Generator().manual_seed(0))
     (grad,) = torch.autograd.grad((found.dot(queries) * upstream).sum(), queries)
     # A missing column's score is a constant.
@@ -151,12 +146,30 @@ def _ensure_gradient_of_dot(found: SearchResult, queries: Tensor) -> None:
     ensure_close("the gradient of dot", grad, expected)
 
 
-def _ensure_gradient_of_mix(found: SearchResult) -> None:
+def ensure_gradient_of_mix(found: SearchResult) -> None:
+    """Raise AssertionError unless mix's gradient is that of a plain sum over the found values."""
     weights = torch.rand(found.scores.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     mixed = found.mix(weights)
     upstream = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(1))
     (grad,) = torch.autograd.grad((mixed * upstream).sum(), weights)
     ensure_close("the gradient of mix", grad, torch.einsum("rhqd,rhqkd->rhqk", upstream, found.values.float()))
+
+
+def ensure_stale(when: str, found: SearchResult, queries: Tensor) -> None:
+    """Raise AssertionError unless whatever reads the memory through this answer raises StaleResultError."""
+    ensure_raises(StaleResultError, f"dot {when}", lambda: found.dot(queries))
+    ensure_raises(StaleResultError, f"mix {when}", lambda: found.mix(found.scores))
+    ensure_raises(StaleResultError, f"keys {when}", lambda: found.keys)
+    ensure_raises(StaleResultError, f"values {when}", lambda: found.values)
+
+
+def ensure_stale_backward(when: str, found: SearchResult, queries: Tensor, change: Callable[[], None]) -> None:
+    """Raise AssertionError unless a backward pass that the change overtakes raises StaleResultError."""
+    scores = found.dot(queries).sum()
+    mixed = found.mix(found.scores.clone().requires_grad_()).sum()
+    change()
+    ensure_raises(StaleResultError, f"backward of dot {when}", scores.backward)
+    ensure_raises(StaleResultError, f"backward of mix {when}", mixed.backward)
 
 
 def ensure_gradients(name: str, function: Callable[[Tensor], Tensor], at: Tensor) -> None:

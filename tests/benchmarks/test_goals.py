@@ -13,7 +13,7 @@ from benchmarks.goals import step
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
 SCRIPTS = ["exact", "gpu", "growth", "on_disk", "peer", "step"]
-PARTS = {"__init__", "growth_results", "peer_worker"}
+PARTS = {"__init__", "gpu_results", "growth_results", "peer_worker"}
 
 
 def test_every_file_is_a_script_or_part_of_one() -> None:

@@ -1,6 +1,5 @@
-"""benchmarks/gpu.py runs at tiny sizes, and where there is no GPU to run it in earnest it says so."""
+"""benchmarks/goals/gpu.py runs at tiny sizes, and where there is no GPU to run it in earnest it says so."""
 
-import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from benchmarks.goals.gpu_results import DRY, GpuGoals
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "goals" / "gpu.py"
 
@@ -19,15 +20,16 @@ def test_it_measures_everything_at_tiny_sizes(tmp_path: Path) -> None:
     line = [sys.executable, str(SCRIPT), "--dry", "--out", str(out)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    written = json.loads(out.read_text())
-    assert written["card"] == "none (dry run)"
-    assert written["torch"] == torch.__version__
-    figures = {figure["name"]: figure for figure in written["figures"]}
-    assert all(name in done.stdout and isfinite(figure["value"]) for name, figure in figures.items())
+    written = GpuGoals.read(out)
+    assert written.card == "none (dry run)"
+    assert written.torch == torch.__version__
+    assert written.sizes == DRY
+    figures = {figure.name: figure for figure in written.figures}
+    assert all(name in done.stdout and isfinite(figure.value) for name, figure in figures.items())
     checks = [figure for name, figure in figures.items() if name.startswith(("queries that miss", "error of"))]
     assert len(checks) == 22
-    assert all(figure["met"] for figure in checks)
-    goals = {figure["goal"] for figure in figures.values()}
+    assert all(figure.met for figure in checks)
+    goals = {figure.goal for figure in figures.values()}
     assert goals == {None, 0, 1e-4, 60, 100, 1.1, 1.35}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from helpers.list_memory import ListMemory
+from memstack_exact.search import ExactMemory
 from torch import Tensor
 
 from memstack import (
@@ -22,6 +23,7 @@ from memstack import (
     create_memory,
 )
 from memstack.contract import finite
+from memstack.contract.validation import Padded
 from memstack.wrappers.timing import TimedMemory
 
 SHAPE = MemoryShape(rows=2, heads=2, key_dim=4, value_dim=3, capacity=6)
@@ -71,7 +73,9 @@ def test_it_is_a_mapping_from_layer_to_memory() -> None:
 
 def test_a_bank_is_made_of_a_backends_name_and_options() -> None:
     made = MemoryBank.create("exact", SHAPE, LAYERS, dtype="bfloat16")
-    assert made[1].options.dtype == "bfloat16"
+    memory = made[1]
+    assert isinstance(memory, ExactMemory)
+    assert memory.options.dtype == "bfloat16"
     with pytest.raises(UnknownBackendError, match="exakt"):
         MemoryBank.create("exakt", SHAPE, LAYERS)
     with pytest.raises(OptionsError, match="dtyp"):
@@ -96,7 +100,7 @@ def test_a_commit_writes_every_layer() -> None:
 
 
 @pytest.mark.parametrize("padded", ["right", "left"])
-def test_rows_may_get_different_numbers(padded: str) -> None:
+def test_rows_may_get_different_numbers(padded: Padded) -> None:
     made, given = bank(), new()
     padding = slice(1, None) if padded == "right" else slice(0, 3)
     for keys, _ in given.values():
@@ -123,11 +127,16 @@ def nan(given: New) -> New:
     return given
 
 
+def one_row(given: New) -> New:
+    keys, values = given[1]
+    return given | {1: (keys[:1], values[:1])}
+
+
 REFUSED: dict[str, tuple[Callable[[New], New], type[MemstackError], str]] = {
     "layer missing": (lambda given: {3: given[3]}, LayerError, r"of layers \[3, 1\], got \[3\]; nothing was written"),
     "layer unknown": (lambda given: given | {2: given[1]}, LayerError, r"of layers \[3, 1\], got \[3, 1, 2\]"),
     "keys": (lambda given: given | {1: (given[1][1], given[1][1])}, ShapeError, "layer 1: keys should be .*key_dim=4"),
-    "rows": (lambda given: given | {1: tuple(x[:1] for x in given[1])}, ShapeError, "layer 1: keys should be .*rows=2"),
+    "rows": (one_row, ShapeError, "layer 1: keys should be .*rows=2"),
     "values": (lambda given: given | {1: (given[1][0], given[1][1][:, :, 1:])}, ShapeError, "layer 1: values .*n=4"),
     "no axis": (lambda given: given | {1: (torch.zeros(3), given[1][1])}, ShapeError, r"layer 1: keys .* got \(3,\)"),
     "NaN": (nan, NonFiniteError, "layer 1: keys should be finite .* nothing was written"),

@@ -40,6 +40,15 @@ def settings(*pairs: str) -> list[str]:
     return [part for pair in pairs for part in ("--set", pair)]
 
 
+def ensure_refused(done: tuple[int, str, str], message: str) -> None:
+    """The command ended with the code of a user's mistake and one line that says which."""
+    code, _, err = done
+    assert code == 2
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+
+
 def listed(printed: str, name: str) -> str:
     """The line of a table that begins with this name, with one space between words."""
     return next(" ".join(line.split()) for line in printed.splitlines() if line.startswith(f"{name} "))

@@ -8,7 +8,7 @@ from helpers.mutants import breaks
 from memstack_exact.search import ExactMemory
 from torch import Tensor
 
-from memstack import FetchedEntries, SearchResult
+from memstack import Entries, FetchedEntries, SearchResult
 
 
 class Edited(ExactMemory):
@@ -107,6 +107,30 @@ class NoGradients(Edited):
 
     def edit(self, found: SearchResult) -> dict[str, Any]:
         return {"entries": self.Detached(found.keys, found.values, found.entries.check_fresh)}
+
+
+@breaks("test_take_gives_these_columns", "test_dot_and_mix_of_taken_columns")
+class TakesTheFirstColumns(Edited):
+    """Scores and positions are in the order asked for, keys and values in that of the answer."""
+
+    class First(FetchedEntries):
+        def take(self, columns: Tensor, k: int) -> Entries:
+            kept = columns.shape[-1]
+            return FetchedEntries(self._keys[..., :kept, :], self._values[..., :kept, :], self._check_fresh)
+
+    def edit(self, found: SearchResult) -> dict[str, Any]:
+        return {"entries": self.First(found.keys, found.values, found.entries.check_fresh)}
+
+
+@breaks("test_a_taken_answer_goes_stale")
+class TakenIsNeverStale(Edited):
+    class Kept(FetchedEntries):
+        def take(self, columns: Tensor, k: int) -> Entries:
+            taken = super().take(columns, k)
+            return FetchedEntries(taken.keys(), taken.values(), lambda: None)
+
+    def edit(self, found: SearchResult) -> dict[str, Any]:
+        return {"entries": self.Kept(found.keys, found.values, found.entries.check_fresh)}
 
 
 @breaks("test_an_underfilled_memory_gives_finite_gradients", "test_dot_gives_the_scores_again")

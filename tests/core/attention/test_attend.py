@@ -1,7 +1,8 @@
 """attend: what a memory found, merged with local attention as plain softmax with every tensor spelled out would."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from memstack import (
     local_attention,
     save_searches,
 )
+from memstack.attention.layer import Combine
 
 ROWS, HEADS, QUERY_HEADS, Q, DIM, K = 3, 2, 4, 5, 6, 4
 SHAPE = MemoryShape(rows=ROWS, heads=HEADS, key_dim=DIM, value_dim=DIM, capacity=10)
@@ -42,17 +44,19 @@ def written(memory: Memory) -> Memory:
     return memory
 
 
-def asked(dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def asked(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, and a local output with its log-sum-exp."""
     sizes = (ROWS, QUERY_HEADS, Q, DIM), (ROWS, QUERY_HEADS, Q, DIM), (ROWS, QUERY_HEADS, Q)
-    return [numbers(*size, seed=5 + i).to(dtype).requires_grad_() for i, size in enumerate(sizes)]
+    made = (numbers(*size, seed=5 + i).to(dtype).requires_grad_() for i, size in enumerate(sizes))
+    queries, local, lse = made
+    return queries, local, lse
 
 
 def per_head(first: float, last: float) -> Tensor:
     return torch.linspace(first, last, QUERY_HEADS, dtype=torch.float64).requires_grad_()
 
 
-def loop(memory: Memory, given: list[Tensor], kept: int, candidates: int | None = None, **terms: Tensor) -> Tensor:
+def loop(memory: Memory, given: Sequence[Tensor], kept: int, candidates: int | None = None, **terms: Tensor) -> Tensor:
     """One query after the other, over what the memory says it holds; ``terms`` are attend's, each given or not."""
     queries, local, lse = given
     state, output = memory.state_dict(), []
@@ -85,7 +89,8 @@ TERMS = {
 }
 
 
-def learned(names: tuple[str, ...]) -> dict[str, Tensor]:
+def learned(names: tuple[str, ...]) -> dict[str, Any]:
+    """These of attend's terms, a tensor each."""
     ranges = {"scale": (0.5, 2.0), "bias": (-1.0, 1.0), "gate": (-2.0, 1.0), "age": (0.1, 2.0)}
     return {name: per_head(*ranges[name]) for name in names}
 
@@ -122,7 +127,8 @@ def test_gradients(names: tuple[str, ...]) -> None:
 
     def output(queries: Tensor, local: Tensor, lse: Tensor, *values: Tensor) -> Tensor:
         # The queries move too little to change what is found.
-        return attend(memory, queries, local, lse, K, **dict(zip(terms, values, strict=True))).output
+        moved: dict[str, Any] = dict(zip(terms, values, strict=True))
+        return attend(memory, queries, local, lse, K, **moved).output
 
     assert torch.autograd.gradcheck(output, (*given, *terms.values()), fast_mode=True)
 
@@ -159,7 +165,7 @@ def test_a_token_that_sees_nothing_has_what_was_retrieved_or_zero(names: tuple[s
         assert bool((share[2, :, 1] == 0).all())
     (output.square().sum() + share.sum()).backward()
     gradients = [tensor.grad for tensor in (queries, local, *terms.values(), *([] if "gate" in names else [lse]))]
-    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16", "int8"])
@@ -174,7 +180,7 @@ def test_memory_and_model_may_differ_in_dtype(stored: str, dtype: torch.dtype) -
     atol = 1e-5 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(output.double(), wanted, rtol=atol, atol=atol)
     output.sum().backward()
-    assert all(bool(each.grad.isfinite().all()) for each in given)
+    assert all(each.grad is not None and bool(each.grad.isfinite().all()) for each in given)
 
 
 def test_autocast_rounds_no_score() -> None:
@@ -188,7 +194,7 @@ def test_autocast_rounds_no_score() -> None:
 # Compiled, checkpointed ---------------------------------------------------------------------------------------------
 
 
-def layer(combine: str) -> MemoryAttention:
+def layer(combine: Combine) -> MemoryAttention:
     return MemoryAttention(QUERY_HEADS, neighbours=K, combine=combine, learn_scale=True, age=0.5, candidates=8).double()
 
 
@@ -209,7 +215,7 @@ def losses(memory: Memory, module: MemoryAttention, run: Callable[..., tuple[Ten
 
 @pytest.mark.parametrize("combine", ["joint", "gate"])
 @pytest.mark.parametrize("create", [filled, lambda: written(ListMemory(SHAPE))], ids=["stored", "fetched"])
-def test_compiled_it_is_one_graph_for_all_steps(combine: str, create: Callable[[], Memory]) -> None:
+def test_compiled_it_is_one_graph_for_all_steps(combine: Combine, create: Callable[[], Memory]) -> None:
     """What was written is read at every step: neither a constant of the graph nor a reason to compile again."""
     compiling = CompileCounterWithBackend("aot_eager")
     torch._dynamo.reset()
@@ -223,7 +229,7 @@ def test_compiled_it_is_one_graph_for_all_steps(combine: str, create: Callable[[
 
 @pytest.mark.parametrize("combine", ["joint", "gate"])
 @pytest.mark.parametrize("context", [{}, {"context_fn": save_searches}], ids=["all again", "searches kept"])
-def test_checkpointed_it_has_the_same_gradients(combine: str, context: dict[str, object]) -> None:
+def test_checkpointed_it_has_the_same_gradients(combine: Combine, context: dict[str, Any]) -> None:
     module, memory, found = layer(combine), filled(), []
 
     def run(*given: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +237,8 @@ def test_checkpointed_it_has_the_same_gradients(combine: str, context: dict[str,
         return module(memory, given[0], local, lse)
 
     for call in (run, lambda *given: checkpoint(run, *given, use_reentrant=False, **context)):
-        given = asked()[:1] + [numbers(ROWS, QUERY_HEADS, Q, DIM, seed=20 + i).requires_grad_() for i in range(2)]
+        others = (numbers(ROWS, QUERY_HEADS, Q, DIM, seed=20 + i).requires_grad_() for i in range(2))
+        given = asked()[0], *others
         call(*given)[0].square().sum().backward()
         found.append([each.grad for each in (*given, *module.parameters())])
         module.zero_grad()
@@ -262,15 +269,15 @@ def test_the_operators_of_ages_and_candidates_are_what_torch_expects() -> None:
         ({"neighbours": 0}, "k should be at least 1, got 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
-    given = dict(zip(("queries", "local", "lse"), asked(), strict=True)) | {"neighbours": K} | change
+def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"neighbours": K, **dict(zip(("queries", "local", "lse"), asked(), strict=True)), **change}
     with pytest.raises(ShapeError, match=message):
         attend(filled(), **given)
 
 
 def test_a_way_to_combine_that_is_none_is_refused() -> None:
     with pytest.raises(OptionsError, match="combine should be 'joint' or 'gate', got 'sum'"):
-        MemoryAttention(2, combine="sum")
+        MemoryAttention(2, combine="sum")  # pyright: ignore[reportArgumentType] - that is what is wrong
 
 
 def test_without_a_memory_the_module_is_local_attention_alone() -> None:
@@ -281,10 +288,12 @@ def test_without_a_memory_the_module_is_local_attention_alone() -> None:
 
 
 @pytest.mark.parametrize("combine", ["joint", "gate"])
-def test_the_module_is_attend_with_what_it_learned(combine: str) -> None:
+def test_the_module_is_attend_with_what_it_learned(combine: Combine) -> None:
     module, memory, given = layer(combine), filled(), asked()
+    assert module.log_scale is not None
+    assert module.age is not None
     scale = 0.7 * module.log_scale.exp()
-    terms = {"gate" if combine == "gate" else "bias": module.bias, "age": module.age, "scale": scale}
+    terms: dict[str, Any] = {"gate" if combine == "gate" else "bias": module.bias, "age": module.age, "scale": scale}
     expected = attend(memory, *given, K, candidates=8, **terms)
     torch.testing.assert_close(tuple(module(memory, *given, scale=0.7)), tuple(expected), rtol=0, atol=0)
     assert {name for name, _ in module.named_parameters()} == {"bias", "log_scale", "age"}

@@ -1,5 +1,7 @@
 """local_attention: torch's kernels and plain math alike are softmax attention, gradients through both outputs too."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -83,12 +85,13 @@ def test_a_learned_scale_per_head_a_bias_and_a_mask_have_gradients_and_places() 
     mask = torch.rand(ROWS, 1, 5, n, generator=torch.Generator().manual_seed(2)) > 0.4
     mask[..., 0] = True
     spread = scale[:, None, None]
-    for given, wanted, learned in (
+    cases: list[tuple[dict[str, Any], dict[str, Any], tuple[Tensor, ...]]] = [
         ({"scale": scale}, {"scale": spread}, (scale,)),
         ({"scale": scale, "bias": bias}, {"scale": spread, "bias": bias}, (scale, bias)),
         ({"scale": 2.0, "mask": mask}, {"scale": 2.0, "mask": mask}, ()),
         ({"scale": scale, "bias": bias, "mask": mask}, {"scale": spread, "bias": bias, "mask": mask}, (scale, bias)),
-    ):
+    ]
+    for given, wanted, learned in cases:
         agrees(local_attention(*tensors, **given), expected(*tensors, **wanted), (*tensors, *learned), 1e-12)
 
 
@@ -99,15 +102,17 @@ def test_a_query_that_sees_nothing_gives_zero_and_no_nan(hides: str) -> None:
     mask[:, :, 0] = False
     low = -torch.inf if hides == "bias" else torch.finfo(torch.float32).min
     bias = torch.zeros(5, 5, dtype=torch.float64).masked_fill(~mask[0, 0], low)
-    given = {"mask": {"mask": mask}, "causal": {}}.get(hides, {"bias": bias.requires_grad_()})
+    named: dict[str, dict[str, Any]] = {"mask": {"mask": mask}, "causal": {}}
+    given = named.get(hides, {"bias": bias.requires_grad_()})
     output, lse = local_attention(*tensors, **given)
     assert bool((output[:, :, 0] == 0).all())
     assert bool(lse[:, :, 0].isneginf().all())
     assert bool(lse[:, :, 1:].isfinite().all())
     (output.sum() + lse.sigmoid().sum()).backward()
     gradients = [each.grad for each in (*tensors, *(given.values() if "bias" in given else ()))]
-    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
-    assert bool((tensors[0].grad[:, :, 0] == 0).all())
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
+    assert gradients[0] is not None
+    assert bool((gradients[0][:, :, 0] == 0).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
@@ -148,7 +153,8 @@ def test_compiled_it_is_one_graph_with_the_same_gradients() -> None:
     compiled = torch.compile(local_attention, backend="aot_eager", fullgraph=True)
     scale = torch.linspace(0.5, 2, HEADS, dtype=torch.float64).requires_grad_()
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    for given in ({}, {"scale": scale}, {"mask": mask, "causal": False}):
+    options: list[dict[str, Any]] = [{}, {"scale": scale}, {"mask": mask, "causal": False}]
+    for given in options:
         tensors = inputs(heads=2)
         agrees(compiled(*tensors, **given), local_attention(*tensors, **given), tensors, 1e-12)
 
@@ -168,7 +174,7 @@ def test_no_second_derivative_is_made_up() -> None:
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose gradients forget the log-sum-exp's, as torch's own backward would."""
 
-    def forgetful(grad: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forgetful(grad: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
         grad = grad.clone()
         grad[..., -1] = 0
         return kernels._cpu_backward(grad, *rest)
@@ -198,7 +204,7 @@ def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
         ({"bias": torch.ones(3, 5, 5)}, r"bias should fit \(rows=2, query_heads=4, q=5, n=5\), got \(3, 5, 5\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(change: dict[str, Tensor], message: str) -> None:
-    given = dict(zip(("queries", "keys", "values"), inputs(), strict=True)) | change
+def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = dict(zip(("queries", "keys", "values"), inputs(), strict=True))
     with pytest.raises(ShapeError, match=message):
-        local_attention(**given)
+        local_attention(**given | change)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-from helpers.command_line import Run, version_of
+from helpers.command_line import Run, ensure_refused, version_of
 
 from memstack import CommandSpec, hookimpl
 from memstack.cli import group
@@ -65,11 +65,7 @@ def test_the_version_names_the_libraries_that_search(memstack: Run) -> None:
     ],
 )
 def test_other_mistakes_are_one_line(memstack: Run, arguments: list[str], message: str) -> None:
-    code, _, err = memstack(*arguments)
-    assert code == 2
-    assert err.startswith("error: ")
-    assert len(err.strip().splitlines()) == 1
-    assert message in err
+    ensure_refused(memstack(*arguments), message)
 
 
 @pytest.mark.parametrize("place", [1, 3])

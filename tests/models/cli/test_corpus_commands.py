@@ -1,32 +1,13 @@
 """Corpora on the command line: listed, and a folder of one's own trained on and evaluated as it lies."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.command_line import Run, ensure_refused, settings
 
-from memstack.cli import main as cli
-
-Run = Callable[..., tuple[int, str, str]]
 QUICK = ["train.steps=2", "train.segment=32", "train.rows=2", "data.tokenizer=bytes"]
 NONE = "texts has no train/, validation/ and test/"
-
-
-@pytest.fixture
-def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in a folder of its own; its exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["memstack", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(stopped.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -39,8 +20,8 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path / "texts"
 
 
-def settings(*pairs: str) -> list[str]:
-    return [part for pair in (*QUICK, *pairs) for part in ("--set", pair)]
+def chosen(*pairs: str) -> list[str]:
+    return settings(*QUICK, *pairs)
 
 
 def test_corpora_are_listed_with_where_they_come_from(memstack: Run) -> None:
@@ -55,8 +36,8 @@ def test_corpora_are_listed_with_where_they_come_from(memstack: Run) -> None:
 
 @pytest.mark.usefixtures("texts")
 def test_a_plain_folder_is_trained_on_and_evaluated(memstack: Run) -> None:
-    chosen = settings("data.corpus=texts", "data.pattern=*.tex")
-    code, out, err = memstack("train", "tiny", *chosen, "--out", "run")
+    pattern = chosen("data.corpus=texts", "data.pattern=*.tex")
+    code, out, err = memstack("train", "tiny", *pattern, "--out", "run")
     assert code == 0, err
     assert out.count(f"{NONE}: its 12 documents are split by a hash of their names") == 1
     assert out.startswith("note: ")
@@ -87,18 +68,14 @@ def test_a_folder_that_cannot_be_read_is_one_line_and_writes_nothing(
     memstack: Run, pairs: list[str], message: str
 ) -> None:
     shares = ["data.options.shares.validation=0", "data.options.shares.test=0"]
-    code, _, err = memstack("train", "tiny", *settings("data.corpus=texts", *shares, *pairs), "--out", "run")
-    assert code == 2
-    assert err.startswith("error: ")
-    assert len(err.strip().splitlines()) == 1
-    assert message in err
+    ensure_refused(memstack("train", "tiny", *chosen("data.corpus=texts", *shares, *pairs), "--out", "run"), message)
     assert not Path("run").exists()
 
 
 def test_some_split_folders_without_the_others_are_refused_before_training(memstack: Run, texts: Path) -> None:
     (texts / "train").mkdir()
     (texts / "0.tex").rename(texts / "train" / "0.tex")
-    code, _, err = memstack("train", "tiny", *settings("data.corpus=texts"), "--out", "run")
+    code, _, err = memstack("train", "tiny", *chosen("data.corpus=texts"), "--out", "run")
     assert code == 2
     assert "has no folder validation/ and test/ beside train/" in err
     assert not Path("run").exists()

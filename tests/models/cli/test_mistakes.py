@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.command_line import QUICK, Run, settings
+from helpers.command_line import QUICK, Run, ensure_refused, settings
 from memstack_models.training import checkpoint
 
 
@@ -47,11 +47,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
     break_corpus(corpus, how)
     Path("one").mkdir()
     Path("one/only.txt").write_text("a single document, " * 20)
-    code, _, err = memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}", *overrides), "--out", "run")
-    assert code == 2
-    assert err.startswith("error: ")
-    assert len(err.strip().splitlines()) == 1
-    assert message in err
+    given = settings(*QUICK, f"data.corpus={corpus}", *overrides)
+    ensure_refused(memstack("train", "tiny", *given, "--out", "run"), message)
     assert not Path("run").exists()
 
 

@@ -21,7 +21,8 @@ def test_the_papers_scale_learns_under_adafactor(tmp_path: Path) -> None:
     run = RunConfig.model_validate(TINY | {"model": model, "train": TINY["train"] | {"optimizer": "adafactor"} | RSQRT})
     paper = trainer(tmp_path / "run", run)
     paper.train()
-    scales = [scale for block in paper.model.blocks for scale in block.attention.scale.tolist()]
+    layers = range(1, len(paper.model.blocks) + 1)
+    scales = [scale for layer in layers for scale in paper.model.attention(layer).scale.tolist()]
     assert all(abs(scale - 1.0) > 0.01 for scale in scales)
     assert all(0.3 < scale < 3.0 for scale in scales)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.small_run import TINY, config, losses, train_until, trainer
+from memstack_exact.search import ExactMemory
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import DivergedError
@@ -19,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from memstack import Memory
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
+from memstack.wrappers.base import MemoryWrapper
 
 
 def test_a_diverged_run_says_so(tmp_path: Path) -> None:
@@ -141,7 +143,10 @@ def test_bfloat16_autocast_trains(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", config(precision="bfloat16"))
     seen = [run.advance().loss for _ in range(4)]
     assert all(torch.tensor(seen).isfinite())
-    assert memories(run)[0].memory.stored_keys.dtype == torch.float32
+    first = memories(run)[0]
+    assert isinstance(first, MemoryWrapper)
+    assert isinstance(first.memory, ExactMemory)
+    assert first.memory.stored_keys.dtype == torch.float32
 
 
 def test_validation_reads_with_and_without_memory_and_leaves_training_alone(tmp_path: Path) -> None:
