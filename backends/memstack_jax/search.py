@@ -41,9 +41,24 @@ class JaxMemory(IndexedMemory):
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         super().__init__(shape, options)
+        self._find_device()
+
+    def _find_device(self) -> None:
         self._jax_device = _device_beside(self.stored_keys.device)
         self._shared = self._shares_memory()
         self._copy: Keys | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another memory takes over: what is JAX's it finds for itself, beside its own store."""
+        attributes = dict(super().__getstate__())
+        for name in ("_jax_device", "_shared", "_copy"):
+            del attributes[name]
+        return attributes
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self._find_device()
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]

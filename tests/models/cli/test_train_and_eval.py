@@ -63,7 +63,7 @@ def test_training_watches_the_recall_of_an_approximate_backend(memstack: Run, co
     entries = [json.loads(line) for line in Path("run", run_folder.LOG).read_text(encoding="utf-8").splitlines()]
     probed = [entry for entry in entries if "recall" in entry]
     assert 0 < len(probed) < len(entries)
-    assert probed[-1]["recall"] == probed[-1]["attention-mass recall"] == 0.0
+    assert probed[-1]["recall"] == probed[-1]["attention_mass_recall"] == 0.0
     assert all("age" in entry for entry in probed)
 
 

@@ -11,6 +11,7 @@ from memstack_models.evaluation.records import Compared
 from memstack_models.training import run_folder
 
 from memstack import BackendSpec, MemstackError, hookimpl
+from memstack.cli import console
 from memstack.cli import main as cli
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.registry import Registry, registry
@@ -35,6 +36,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """Run ``memstack compare`` on the shipped checkpoint; exit code, output and the numbers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(console.OUT, "width", 160)
 
     def run(*arguments: str) -> tuple[int, str, dict[str, Any]]:
         given = [part for pair in READ for part in ("--set", pair)]
