@@ -1,7 +1,7 @@
 """MemoryBank: the memories of a model, one per layer, that are reset, written and saved together."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -102,8 +102,8 @@ class MemoryBank(Mapping[int, Memory]):
             NonFiniteError: keys are NaN or infinite; nothing was written.
             CommitError: memories failed while they were written; it names them, and the others are written.
         """
+        self._check(new, lengths, padded)
         counts = None if lengths is None else lengths.cpu()
-        self._check(new, counts, padded)
         failed: dict[int, Exception] = {}
         for layer, memory in self._memories.items():
             try:
@@ -147,6 +147,8 @@ class MemoryBank(Mapping[int, Memory]):
             memory.load_state_dict(states[str(layer)])
 
     def _check(self, new: Mapping[int, KeysValues], lengths: Tensor | None, padded: Padded) -> None:
+        if not all(len(pair) == 2 for pair in _pairs(new)):
+            raise LayerError("a commit is {layer: (keys, values)}, the two that each layer made; nothing was written")
         if new.keys() != self._memories.keys():
             raise LayerError(
                 f"a commit should have keys and values of layers {list(self._memories)}, got {list(new)}; "
@@ -158,3 +160,8 @@ class MemoryBank(Mapping[int, Memory]):
                 check_add(self._memories[layer].shape, keys, values, lengths, padded=padded)
             except (ShapeError, NonFiniteError) as error:
                 raise type(error)(f"layer {layer}: {error}") from None
+
+
+def _pairs(new: object) -> Iterable[KeysValues]:
+    """What a commit holds; an empty pair, which is refused, for what is no mapping."""
+    return cast(Mapping[int, KeysValues], new).values() if isinstance(new, Mapping) else [cast(KeysValues, ())]

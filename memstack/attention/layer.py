@@ -24,7 +24,7 @@ class MemoryAttention(nn.Module):
     ``neighbours``, ``candidates`` and ``empty_memory`` are ``attend``'s.
 
     Raises:
-        OptionsError: ``combine`` is neither word.
+        OptionsError: ``combine`` is neither word, or ``neighbours`` is below 1.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class MemoryAttention(nn.Module):
         super().__init__()
         if combine not in ("joint", "gate"):
             raise OptionsError(f"combine should be 'joint' or 'gate', got {combine!r}")
+        if neighbours < 1:
+            raise OptionsError(f"neighbours should be at least 1, got {neighbours}")
         self.neighbours, self.combine, self.candidates = neighbours, combine, candidates
         self.empty_memory: EmptyMemory = empty_memory
         self.bias = nn.Parameter(torch.full((heads,), bias))

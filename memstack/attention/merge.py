@@ -1,6 +1,6 @@
 """attend(): attend to what a memory found and merge it with a local attention (arXiv 2203.08913, section 3.2)."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -106,6 +106,11 @@ def _gate(gate: PerHead, scores: Tensor) -> Tensor:
 def _check(
     memory: Memory, queries: Tensor, local: Tensor, lse: Tensor, neighbours: int, candidates: int | None
 ) -> None:
+    if not isinstance(cast(object, memory), Memory):
+        raise ShapeError(f"memory should be one layer's Memory, such as bank[1], got a {type(memory).__name__}")
+    if neighbours < 1:
+        raise ShapeError(f"neighbours should be at least 1, got {neighbours}")
+    expect("queries", queries, rows=None, query_heads=None, q=None, key_dim=None)
     rows, heads, q, _ = queries.shape
     expect("local", local, rows=rows, query_heads=heads, q=q, value_dim=memory.shape.value_dim)
     expect("lse", lse, rows=rows, query_heads=heads, q=q)

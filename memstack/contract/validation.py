@@ -3,6 +3,7 @@
 Each raises before the memory has done anything, and says what came, what was expected and what to do.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -56,15 +57,15 @@ def check_reset(shape: MemoryShape, rows: Bool[Tensor, " rows"] | None) -> Bool[
     """Return which rows to forget, on the CPU, all of them for None; ShapeError unless the mask fits the memory."""
     if rows is None:
         return torch.ones(shape.rows, dtype=torch.bool)
-    if rows.dtype != torch.bool or tuple(rows.shape) != (shape.rows,):
-        raise ShapeError(f"rows should be bool ({shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+    if not _is_row(rows, shape.rows, torch.bool):
+        raise ShapeError(f"rows should be a tensor, bool ({shape.rows},), got {_described(rows)}")
     return rows.cpu()
 
 
 def check_select(shape: MemoryShape, rows: Int[Tensor, " rows"]) -> Int[Tensor, " rows"]:
     """Return which row each row takes over, int64 on the CPU; ShapeError unless they are as many rows of the memory."""
-    if rows.dtype not in (torch.int64, torch.int32) or tuple(rows.shape) != (shape.rows,):
-        raise ShapeError(f"rows should be row numbers, int64 ({shape.rows},), got {rows.dtype} {tuple(rows.shape)}")
+    if not _is_row(rows, shape.rows, torch.int64, torch.int32):
+        raise ShapeError(f"rows should be a tensor of row numbers, int64 ({shape.rows},), got {_described(rows)}")
     chosen = rows.to("cpu", torch.int64)
     if bool(((chosen < 0) | (chosen >= shape.rows)).any()):
         raise ShapeError(f"rows should be from 0 to {shape.rows - 1}, got {chosen.tolist()}")
@@ -74,12 +75,13 @@ def check_select(shape: MemoryShape, rows: Int[Tensor, " rows"]) -> Int[Tensor, 
 def expect(name: str, tensor: Tensor, **axes: int | None) -> None:
     """Raise ShapeError unless the tensor is floating point and has these axes; None lets an axis be of any size."""
     wanted = tuple(axes.values())
+    if not _is_tensor(tensor):
+        raise ShapeError(f"{name} should be a tensor ({_axes(axes)}), got {_described(tensor)}")
     fits = tensor.ndim == len(wanted) and all(
         size is None or size == got for size, got in zip(wanted, tensor.shape, strict=True)
     )
     if not fits:
-        described = ", ".join(axis if size is None else f"{axis}={size}" for axis, size in axes.items())
-        raise ShapeError(f"{name} should be ({described}), got {tuple(tensor.shape)}")
+        raise ShapeError(f"{name} should be ({_axes(axes)}), got {tuple(tensor.shape)}")
     if not tensor.is_floating_point():
         raise ShapeError(f"{name} should be floating point, got {tensor.dtype}; convert with .float()")
 
@@ -105,11 +107,28 @@ def is_entry(n: int, counts: Int[Tensor, " rows"], padded: Padded) -> Bool[Tenso
     return column < counts[:, None] if padded == "right" else column >= n - counts[:, None]
 
 
+def _axes(axes: Mapping[str, int | None]) -> str:
+    return ", ".join(axis if size is None else f"{axis}={size}" for axis, size in axes.items())
+
+
+def _is_tensor(given: object) -> bool:
+    """What is written for tensors is called with lists and numbers all the same."""
+    return isinstance(given, Tensor)
+
+
+def _is_row(given: Tensor, rows: int, *dtypes: torch.dtype) -> bool:
+    return _is_tensor(given) and given.dtype in dtypes and tuple(given.shape) == (rows,)
+
+
+def _described(given: Tensor) -> str:
+    return f"{given.dtype} {tuple(given.shape)}" if _is_tensor(given) else f"{type(given).__name__} {given!r}"
+
+
 def _checked_lengths(shape: MemoryShape, lengths: Tensor | None, n: int) -> Int[Tensor, " rows"]:
     if lengths is None:
         return torch.full((shape.rows,), n)
-    if lengths.dtype not in (torch.int64, torch.int32) or tuple(lengths.shape) != (shape.rows,):
-        raise ShapeError(f"lengths should be int64 ({shape.rows},), got {lengths.dtype} {tuple(lengths.shape)}")
+    if not _is_row(lengths, shape.rows, torch.int64, torch.int32):
+        raise ShapeError(f"lengths should be a tensor, int64 ({shape.rows},), got {_described(lengths)}")
     counts = lengths.to("cpu", torch.int64)
     if bool(((counts < 0) | (counts > n)).any()):
         raise ShapeError(f"lengths should be from 0 to n={n}, the entries given for each row, got {counts.tolist()}")

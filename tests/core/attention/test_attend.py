@@ -266,7 +266,7 @@ def test_the_operators_of_ages_and_candidates_are_what_torch_expects() -> None:
         ({"gate": torch.zeros(2)}, r"gate should be a number or one per query head, \(4,\), got \(2,\)"),
         ({"age": torch.zeros(2)}, "age should be a number"),
         ({"queries": torch.zeros(ROWS, QUERY_HEADS, Q, 5)}, "queries should be .*key_dim=6"),
-        ({"neighbours": 0}, "k should be at least 1, got 0"),
+        ({"neighbours": 0}, "neighbours should be at least 1, got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
