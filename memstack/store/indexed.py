@@ -156,7 +156,8 @@ class IndexedMemory(Memory):
             if self.options.overlap:
                 # The caller may change its tensors as soon as this returns.
                 copies = [chunk._replace(keys=chunk.keys.clone(), values=chunk.values.clone()) for chunk in chunks]
-                self.__writer.start(lambda: self.__append(copies, counts))
+                given = counts.clone()
+                self.__writer.start(lambda: self.__append(copies, given))
             else:
                 self.__append(chunks, counts)
         self.__version.bump()
