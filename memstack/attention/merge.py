@@ -51,7 +51,8 @@ def attend(
     ``scale`` is 1 / sqrt(key_dim) if not given; in one softmax it should be the local scores' own. ``candidates`` finds
     more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. Where the memory
     found nothing the output is ``local``, unless ``empty_memory="zeros"`` gives the gate its share of zeros (as the
-    paper's released code does). A token that saw nothing locally (an ``lse`` of -inf) has what was retrieved, or 0.
+    paper's released code does). Where a token saw nothing locally (an ``lse`` of -inf) the local output counts as 0: in
+    one softmax the token has what was retrieved, with a gate the gate's share of that.
 
     It reads the memory only, by ``memstack.search``, so it compiles with fullgraph and may be checkpointed. The memory
     may be of any dtype and on any device.
@@ -106,9 +107,13 @@ def _gate(gate: PerHead, scores: Tensor) -> Tensor:
 def _check(
     memory: Memory, queries: Tensor, local: Tensor, lse: Tensor, neighbours: int, candidates: int | None
 ) -> None:
+    shape = memory.shape
+    expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
     rows, heads, q, _ = queries.shape
-    expect("local", local, rows=rows, query_heads=heads, q=q, value_dim=memory.shape.value_dim)
+    expect("local", local, rows=rows, query_heads=heads, q=q, value_dim=shape.value_dim)
     expect("lse", lse, rows=rows, query_heads=heads, q=q)
+    if neighbours < 1:
+        raise ShapeError(f"neighbours should be at least 1, got {neighbours}")
     if candidates is not None and candidates < neighbours:
         raise ShapeError(
             f"candidates should be at least neighbours={neighbours}, which are chosen of them, got {candidates}"
