@@ -128,6 +128,7 @@ class MemoryBank(Mapping[int, Memory]):
 
         Raises:
             StateError: the state has other layers, or does not fit a memory; nothing was changed.
+            NonFiniteError: keys are NaN or infinite; nothing was changed.
         """
         states: dict[str, dict[str, Tensor]] = {}
         for name, tensor in state.items():
@@ -139,10 +140,13 @@ class MemoryBank(Mapping[int, Memory]):
                 "load it into a bank of the same layers"
             )
         for layer, memory in self._memories.items():
+            saved = states[str(layer)]
             try:
-                check_state(states[str(layer)], memory.shape)
-            except StateError as error:
-                raise StateError(f"layer {layer}: {error}") from None
+                check_state(saved, memory.shape)
+                live = saved["written"].long().clamp(max=memory.shape.capacity)
+                check_add(memory.shape, saved["keys"], saved["values"], live)
+            except (StateError, NonFiniteError) as error:
+                raise type(error)(f"layer {layer}: {error}") from None
         for layer, memory in self._memories.items():
             memory.load_state_dict(states[str(layer)])
 

@@ -24,7 +24,7 @@ class MemoryAttention(nn.Module):
     ``neighbours``, ``candidates`` and ``empty_memory`` are ``attend``'s.
 
     Raises:
-        OptionsError: ``combine`` is neither word, or ``neighbours`` is below 1.
+        OptionsError: ``combine`` or ``empty_memory`` is neither of its words, or ``neighbours`` is below 1.
     """
 
     def __init__(
@@ -44,11 +44,13 @@ class MemoryAttention(nn.Module):
             raise OptionsError(f"combine should be 'joint' or 'gate', got {combine!r}")
         if neighbours < 1:
             raise OptionsError(f"neighbours should be at least 1, got {neighbours}")
+        if empty_memory not in ("local", "zeros"):
+            raise OptionsError(f"empty_memory should be 'local' or 'zeros', got {empty_memory!r}")
         self.neighbours, self.combine, self.candidates = neighbours, combine, candidates
         self.empty_memory: EmptyMemory = empty_memory
-        self.bias = nn.Parameter(torch.full((heads,), bias))
+        self.bias = nn.Parameter(torch.full((heads,), float(bias)))
         self.log_scale = nn.Parameter(torch.zeros(heads)) if learn_scale else None
-        self.age = nn.Parameter(torch.full((heads,), age)) if age is not None else None
+        self.age = nn.Parameter(torch.full((heads,), float(age))) if age is not None else None
 
     def forward(
         self,

@@ -106,7 +106,7 @@ def _plain(
     scores = (queries.unflatten(1, (heads, -1)) @ keys[:, :, None].mT).flatten(1, 2)
     scores = scores.to(at_least_float32(queries)) * per_head("scale", scale, queries.shape[1])
     if bias is not None:
-        scores = scores + bias.clamp(min=MISSING_SCORE)
+        scores = scores + bias.to(scores.dtype).clamp(min=MISSING_SCORE)  # float16 has no number so low
     if visible is not None:
         scores = scores.masked_fill(~visible, MISSING_SCORE)
     lse = scores.logsumexp(-1)

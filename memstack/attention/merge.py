@@ -51,7 +51,8 @@ def attend(
     ``scale`` is 1 / sqrt(key_dim) if not given; in one softmax it should be the local scores' own. ``candidates`` finds
     more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. Where the memory
     found nothing the output is ``local``, unless ``empty_memory="zeros"`` gives the gate its share of zeros (as the
-    paper's released code does). A token that saw nothing locally (an ``lse`` of -inf) has what was retrieved, or 0.
+    paper's released code does). Where a token saw nothing locally (an ``lse`` of -inf) the local output counts as 0: in
+    one softmax the token has what was retrieved, with a gate the gate's share of that.
 
     It reads the memory only, by ``memstack.search``, so it compiles with fullgraph and may be checkpointed. The memory
     may be of any dtype and on any device.
@@ -108,12 +109,13 @@ def _check(
 ) -> None:
     if not isinstance(cast(object, memory), Memory):
         raise ShapeError(f"memory should be one layer's Memory, such as bank[1], got a {type(memory).__name__}")
+    shape = memory.shape
+    expect("queries", queries, rows=shape.rows, query_heads=None, q=None, key_dim=shape.key_dim)
+    rows, heads, q, _ = queries.shape
+    expect("local", local, rows=rows, query_heads=heads, q=q, value_dim=shape.value_dim)
+    expect("lse", lse, rows=rows, query_heads=heads, q=q)
     if neighbours < 1:
         raise ShapeError(f"neighbours should be at least 1, got {neighbours}")
-    expect("queries", queries, rows=None, query_heads=None, q=None, key_dim=None)
-    rows, heads, q, _ = queries.shape
-    expect("local", local, rows=rows, query_heads=heads, q=q, value_dim=memory.shape.value_dim)
-    expect("lse", lse, rows=rows, query_heads=heads, q=q)
     if candidates is not None and candidates < neighbours:
         raise ShapeError(
             f"candidates should be at least neighbours={neighbours}, which are chosen of them, got {candidates}"

@@ -14,15 +14,17 @@ def inspect_keys(keys: Sequence[Tensor]) -> None:
     """Look at tensors together before each is given to a memory's ``add``.
 
     That refuses NaN and inf as ever, but of a tensor that was found finite here, and has not changed since, it need not
-    ask the device again. Shapes and dtypes are free, the device is one. Refuses nothing itself. A write that torch does
-    not count, through ``.data`` or a numpy view, is not seen.
+    ask the device again. Shapes, dtypes and devices are free; each device is waited for once. Refuses nothing itself. A
+    write that torch does not count, through ``.data`` or a numpy view, is not seen.
     """
-    inspected = [tensor for tensor in keys if tensor.numel() and not tensor.is_inference()]
-    if not inspected:
-        return
-    largest = torch.stack([tensor.detach().abs().amax().float() for tensor in inspected])
-    for tensor, magnitude in zip(inspected, largest.tolist(), strict=True):
-        _INSPECTED[tensor] = tensor._version, magnitude
+    inspected = [
+        tensor for tensor in keys if tensor.is_floating_point() and tensor.numel() and not tensor.is_inference()
+    ]
+    for device in {tensor.device for tensor in inspected}:
+        here = [tensor for tensor in inspected if tensor.device == device]
+        largest = torch.stack([tensor.detach().abs().amax().float() for tensor in here])
+        for tensor, magnitude in zip(here, largest.tolist(), strict=True):
+            _INSPECTED[tensor] = tensor._version, magnitude
 
 
 def known_finite(tensor: Tensor, dtype: torch.dtype) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 _OBJECTS: dict[int, Callable[[], Any]] = {}
 """Every object that has a handle, by its number."""
 _NUMBERS = count()
+_SLOT = "_Handled__handle"
 
 
 class Handled:
@@ -35,14 +36,19 @@ class Handled:
         _OBJECTS[number] = weakref.ref(made, lambda _: _OBJECTS.pop(number, None))
         # Made under inference_mode, it could not be used outside of it.
         with torch.inference_mode(False):
-            made.__handle = torch.tensor(number, device="cpu")
+            handle = torch.tensor(number, device="cpu")
+        # By no ``__setattr__`` of a subclass, which may refuse it, as a frozen dataclass's does, or pass it on.
+        object.__setattr__(made, _SLOT, handle)
         return made
 
     def __getstate__(self) -> Any:
         """What a copy takes over: all but the handle."""
+        state: Any = super().__getstate__()
+        if not isinstance(state, tuple):
+            return state  # of another base, which knows nothing of the handle
         # Where there are slots, the state is a pair: the attributes, and what the slots hold.
-        attributes, slots = cast("tuple[dict[str, Any], dict[str, Any]]", super().__getstate__())
-        others = {name: value for name, value in slots.items() if not name.endswith("__handle")}
+        attributes, slots = cast("tuple[dict[str, Any], dict[str, Any]]", state)
+        others = {name: value for name, value in slots.items() if name != _SLOT}
         return (attributes, others) if others else attributes
 
     @staticmethod

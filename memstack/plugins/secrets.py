@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import AliasChoices, AliasPath, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 PREFIX = "MEMSTACK_SECRET_"
@@ -21,17 +21,14 @@ def sealed(options: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]
 
 def without_secrets(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree of plain values and sealed secrets without the secrets, as it may be written down."""
-    return {
-        key: without_secrets(value) if isinstance(value, Mapping) else value
-        for key, value in tree.items()
-        if not _holds_secret(value)
-    }
+    return {key: _shown(value) for key, value in tree.items() if not _holds_secret(value)}
 
 
 def from_environment(backend: str, model: type[BaseModel]) -> dict[str, SecretStr]:
     """Return the backend's secrets for which there is a ``variable``; those inside of other options have none."""
-    alone = [key for key, field in fields_of(model).items() if keeps_secret(field.annotation)]
-    names = {key: variable(backend, key) for key in alone if inner_model(fields_of(model)[key].annotation) is None}
+    secret = {name: field for name, field in model.model_fields.items() if keeps_secret(field.annotation)}
+    alone = [_keys(name, field)[0] for name, field in secret.items() if inner_model(field.annotation) is None]
+    names = {key: variable(backend, key) for key in alone}
     return {key: SecretStr(os.environ[name]) for key, name in names.items() if name in os.environ}
 
 
@@ -58,8 +55,8 @@ def keeps_secret(annotation: Any) -> bool:
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return the fields of a model by the keys that it reads."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+    """Return the fields of a model by every key that it may be told to read: names and aliases."""
+    return {key: field for name, field in model.model_fields.items() for key in _keys(name, field)}
 
 
 def inner_model(annotation: Any) -> type[BaseModel] | None:
@@ -71,20 +68,40 @@ def inner_model(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _keys(name: str, field: FieldInfo) -> list[str]:
+    """The keys of a field, the one that its model prefers first."""
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [] if alias is None else [alias]
+    return [*(str(each.path[0]) if isinstance(each, AliasPath) else each for each in choices), name]
+
+
 def _sealed(value: Any, annotation: Any) -> Any:
+    """Every text in a value that may be a secret as one; what is of another type is left for the model to refuse."""
+    if not keeps_secret(annotation):
+        return value
     inner = inner_model(annotation)
-    if inner is not None and isinstance(value, Mapping):
-        return sealed(value, inner)
-    return _wrapped(value) if keeps_secret(annotation) else value
-
-
-def _wrapped(value: Any) -> Any:
-    """Every text in a value as a secret; what is of another type is left for the model to refuse."""
     if isinstance(value, Mapping):
-        return {key: _wrapped(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_wrapped(each) for each in value]
+        of_elements = _of_elements(annotation)
+        return sealed(value, inner) if inner else {key: _sealed(each, of_elements) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_sealed(each, _of_elements(annotation)) for each in value]
     return SecretStr(value) if isinstance(value, str) else value
+
+
+def _of_elements(annotation: Any) -> Any:
+    """The annotation of what a container of secrets holds; of anything else, its own."""
+    inside = [each for each in typing.get_args(annotation) if keeps_secret(each)]
+    if not inside:
+        return annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return _of_elements(next((each for each in inside if typing.get_args(each)), inside[0]))
+    return inside[0]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    return [_shown(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _holds_secret(value: Any) -> bool:

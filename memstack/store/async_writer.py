@@ -36,9 +36,10 @@ class AsyncWriter:
 
     def settle(self) -> None:
         """Wait until nothing runs any more, and raise what it raised; the work itself may call this and goes on."""
-        if self._thread is None or _WORKING.get() is self:
+        thread = self._thread  # taken once: another thread may settle at the same time
+        if thread is None or _WORKING.get() is self:
             return
-        self._thread.join()
+        thread.join()
         self._thread = None
         error, self._error = self._error, None
         if error is not None:

@@ -152,11 +152,12 @@ class IndexedMemory(Memory):
     ) -> None:
         counts = check_add(self.shape, keys, values, lengths, padded=padded, dtype=self.dtype)
         with torch.no_grad():
-            chunks = [self.__chunk(keys, values, rows, int(counts[rows[0]]), padded) for rows in _rows_by_count(counts)]
+            chunks = [self.__chunk(keys, values, rows, n, padded) for n, rows in _rows_by_count(counts)]
             if self.options.overlap:
                 # The caller may change its tensors as soon as this returns.
                 copies = [chunk._replace(keys=chunk.keys.clone(), values=chunk.values.clone()) for chunk in chunks]
-                self.__writer.start(lambda: self.__append(copies, counts))
+                given = counts.clone()
+                self.__writer.start(lambda: self.__append(copies, given))
             else:
                 self.__append(chunks, counts)
         self.__version.bump()
@@ -286,6 +287,9 @@ class _Chunk(NamedTuple):
     values: Float[Tensor, "rows_ heads n value_dim"]
 
 
-def _rows_by_count(counts: Int[Tensor, " rows"]) -> list[Int[Tensor, " rows_"]]:
-    """The rows that get entries, those together that get as many."""
-    return [(counts == count).nonzero().flatten() for count in sorted(set(counts.tolist()) - {0})]
+def _rows_by_count(counts: Int[Tensor, " rows"]) -> list[tuple[int, Int[Tensor, " rows_"]]]:
+    """How many entries rows get, and which rows get as many; those that get none are left out."""
+    rows: dict[int, list[int]] = {}
+    for row, count in enumerate(counts.tolist()):
+        rows.setdefault(count, []).append(row)
+    return [(count, torch.tensor(rows[count])) for count in sorted(rows) if count]

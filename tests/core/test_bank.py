@@ -214,6 +214,10 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
     state = made.state_dict() | {"1.written": torch.tensor([1])}
     with pytest.raises(StateError, match="layer 1: the state's written should be 2 counts"):
         made.load_state_dict(state)
+    state = made.state_dict()
+    state["1.keys"][0, 0, 0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="layer 1: keys should be finite"):
+        made.load_state_dict({name: part + 1 if name == "3.values" else part for name, part in state.items()})
     equal(made, before)
 
 

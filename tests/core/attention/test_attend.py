@@ -15,7 +15,6 @@ from memstack import (
     Memory,
     MemoryAttention,
     MemoryShape,
-    OptionsError,
     ShapeError,
     attend,
     create_memory,
@@ -267,17 +266,13 @@ def test_the_operators_of_ages_and_candidates_are_what_torch_expects() -> None:
         ({"age": torch.zeros(2)}, "age should be a number"),
         ({"queries": torch.zeros(ROWS, QUERY_HEADS, Q, 5)}, "queries should be .*key_dim=6"),
         ({"neighbours": 0}, "neighbours should be at least 1, got 0"),
+        ({"neighbours": 0, "candidates": 5}, "neighbours should be at least 1, got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"neighbours": K, **dict(zip(("queries", "local", "lse"), asked(), strict=True)), **change}
     with pytest.raises(ShapeError, match=message):
         attend(filled(), **given)
-
-
-def test_a_way_to_combine_that_is_none_is_refused() -> None:
-    with pytest.raises(OptionsError, match="combine should be 'joint' or 'gate', got 'sum'"):
-        MemoryAttention(2, combine="sum")  # pyright: ignore[reportArgumentType] - that is what is wrong
 
 
 def test_without_a_memory_the_module_is_local_attention_alone() -> None:

@@ -124,6 +124,15 @@ def test_half_precision_loses_no_more_than_its_rounding(way: str, dtype: torch.d
     agrees((output, lse), expected(*tensors, DIM**-0.5), tensors, atol)
 
 
+def test_a_bias_in_half_precision_hides_as_any_other() -> None:
+    queries, keys, values = inputs(dtype=torch.float16)
+    bias = torch.zeros(5, 5, dtype=torch.float16).masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf)
+    output, lse = local_attention(queries, keys, values, bias=bias, causal=False)
+    wanted = local_attention(queries, keys, values)
+    torch.testing.assert_close(output, wanted[0], rtol=0.01, atol=0.01)
+    torch.testing.assert_close(lse, wanted[1], rtol=0.01, atol=0.01)
+
+
 def test_autocast_changes_no_kernel(way: str) -> None:
     tensors = inputs(dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):

@@ -62,7 +62,7 @@ def test_there_may_be_nothing_to_inspect() -> None:
     with torch.inference_mode():
         untracked = torch.zeros(1, 2, 4, 3)
     inspect_keys([])
-    inspect_keys([torch.empty(1, 2, 0, 3), untracked])
+    inspect_keys([torch.empty(1, 2, 0, 3), untracked, torch.ones(1, 2, 4, 3, dtype=torch.bool)])
     memory = Newest(SHAPE)
     memory.add(untracked, untracked)
     assert memory.lengths.tolist() == [4]

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from helpers.vault import SECRET, VARIABLE, Proxy, VaultMemory, installed
 from memstack_models.training.config import RunConfig
-from pydantic import SecretStr
+from pydantic import AliasChoices, ConfigDict, Field, SecretStr
 
 from memstack import ConfigError, MemoryShape, OptionsError, create_memory
 from memstack.measure.sweep import label
 from memstack.plugins import secrets
-from memstack.plugins.config import MemoryConfig, apply, dump, plain
+from memstack.plugins.config import Frozen, MemoryConfig, apply, dump, plain
 from memstack.plugins.registry import registry
 
 SHAPE = MemoryShape(rows=1, heads=1, key_dim=4, value_dim=4, capacity=8)
@@ -119,3 +119,38 @@ def test_an_override_that_leads_nowhere_is_told_without_its_value() -> None:
 )
 def test_annotations_that_keep_secrets(annotation: Any, kept: bool) -> None:
     assert secrets.keeps_secret(annotation) is kept
+
+
+class Server(Frozen):
+    """One of many."""
+
+    url: str
+    token: SecretStr
+
+
+class Many(Frozen):
+    """Secrets under every name that pydantic knows, and inside of containers."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    key: SecretStr = Field(default=SecretStr(""), alias="apiKey")
+    word: SecretStr = Field(default=SecretStr(""), validation_alias=AliasChoices("pass", "password"))
+    servers: tuple[Server, ...] = ()
+    named: dict[str, Server] | None = None
+
+
+@pytest.mark.parametrize("name", ["key", "apiKey", "word", "pass", "password"])
+def test_a_secret_is_sealed_under_each_of_its_names(name: str) -> None:
+    sealed = secrets.sealed({name: SECRET}, Many)
+    assert sealed == {name: SecretStr(SECRET)}
+    assert Many.model_validate(sealed) == Many.model_validate({name: SECRET})
+
+
+def test_secrets_inside_of_containers_are_left_out_and_the_rest_is_kept() -> None:
+    server = {"url": "there", "token": SECRET}
+    given = {"servers": [server, server], "named": {"first": server}}
+    sealed = secrets.sealed(given, Many)
+    assert SECRET not in repr(sealed)
+    assert Many.model_validate(sealed) == Many.model_validate(given)
+    shown = {"url": "there"}
+    assert secrets.without_secrets(sealed) == {"servers": [shown, shown], "named": {"first": shown}}

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -66,6 +67,24 @@ def test_adds_keep_their_order() -> None:
         plain.add(*entries(n, seed))
     assert all(torch.equal(part, plain.state_dict()[name]) for name, part in memory.state_dict().items())
     assert same_as_exact(memory)
+
+
+def test_the_caller_may_change_what_it_gave(gated: Gated) -> None:
+    (keys, values), lengths = entries(4), torch.tensor([4, 2])
+    gated.add(keys, values, lengths)
+    for given in (keys, values, lengths):
+        given.zero_()
+    gated.gate.set()
+    assert gated.written.tolist() == [4, 2]
+    assert torch.equal(gated.state_dict()["keys"][0], entries(4)[0][0])
+
+
+def test_several_threads_may_wait_for_the_add(gated: Gated) -> None:
+    gated.add(*entries(4))
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(lambda: gated.lengths.tolist()) for _ in range(8)]
+        gated.gate.set()
+        assert [each.result() for each in asked] == [[4, 4]] * 8
 
 
 def test_a_reset_of_no_row_waits_for_no_add(gated: Gated) -> None:

@@ -149,6 +149,8 @@ def test_a_refused_state_does_not_reach_the_index(memory: Recorder, data: Data) 
         memory.load_state_dict({name: part for name, part in state.items() if name != "values"})
     with pytest.raises(StateError, match=r"counts, got \[-1, 4, 4\]"):
         memory.load_state_dict(state | {"written": torch.tensor([-1, 4, 4])})
+    with pytest.raises(StateError, match=r"values should be floating point, got torch\.int64"):
+        memory.load_state_dict(state | {"values": state["values"].long()})
     state["keys"][0, 0, 0, 0] = torch.nan
     with pytest.raises(NonFiniteError):
         memory.load_state_dict(state)
