@@ -1,6 +1,7 @@
 """Store: the keys and values of many memories, by slot."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +22,7 @@ class Store:
 
     def __init__(self, shape: MemoryShape, options: StoreOptions) -> None:
         self.shape = shape
+        self._options = options
         self.device = torch.device(options.device)
         stored: torch.dtype = getattr(torch, options.dtype)
         self.dtype = stored if stored.is_floating_point else torch.float32
@@ -30,6 +32,14 @@ class Store:
         with torch.inference_mode(False):
             self._key_vectors = new_vectors(shape, shape.key_dim, options)
             self._value_vectors = new_vectors(shape, shape.value_dim, options)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Store":
+        """Return a copy that lies where this one does: torch's would leave files and page-locked memory."""
+        made = Store(self.shape, self._options)
+        for name in ("_key_vectors", "_value_vectors"):
+            for theirs, own in zip(_parts(getattr(made, name)), _parts(getattr(self, name)), strict=True):
+                theirs.copy_(own)
+        return made
 
     @property
     def keys(self) -> Float[Tensor, "rows heads capacity key_dim"] | Quantised:
@@ -69,7 +79,7 @@ class Store:
         """Let each of these rows hold, in its first slots, what its source row held before this call."""
         rows, sources = rows.to(self.device), sources.to(self.device)
         for vectors in (self.keys, self.values):
-            for part in (vectors.codes, vectors.scale) if isinstance(vectors, Quantised) else (vectors,):
+            for part in _parts(vectors):
                 part[rows, :, :slots] = part[sources, :, :slots]
 
     def index(self, slots: Int[Tensor, "rows heads q c"], live: Bool[Tensor, "rows heads q c"]) -> Tensor:
@@ -88,6 +98,10 @@ class Store:
 
     def _by_slot(self, vectors: Vectors) -> Vectors:
         return vectors[: self.null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
+
+
+def _parts(vectors: Vectors) -> tuple[Tensor, ...]:
+    return (vectors.codes, vectors.scale) if isinstance(vectors, Quantised) else (vectors,)
 
 
 def _always() -> None:

@@ -1,5 +1,6 @@
 """Where a store is and how much of it there is: bytes per entry, files without names, and what is refused."""
 
+import copy
 import gc
 import subprocess
 import sys
@@ -109,6 +110,19 @@ keys = torch.randn(1, 4, 3000, 64)
 memory.add(keys, keys)
 print(memory.search(keys[:, :, :9], 1).positions[0, 0, :, 0].tolist())
 """
+
+
+@NEEDS_PROC
+@pytest.mark.parametrize("dtype", BYTES)
+def test_a_copy_of_a_store_in_a_folder_has_files_of_its_own(tmp_path: Path, dtype: str) -> None:
+    memory = filled(n=3, folder=tmp_path, dtype=dtype)
+    files = len(mapped(tmp_path))
+    other, before = copy.deepcopy(memory), memory.state_dict()
+    assert len(mapped(tmp_path)) == 2 * files
+    assert all(torch.equal(part, before[name]) for name, part in other.state_dict().items())
+    other.reset()
+    other.add(torch.ones(2, 3, 3, 64), torch.ones(2, 3, 3, 32))
+    assert all(torch.equal(part, before[name]) for name, part in memory.state_dict().items())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what is not a file's")
