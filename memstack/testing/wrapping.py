@@ -53,7 +53,7 @@ class Unusual(Memory):
         return torch.tensor([7, 9])
 
     def state_dict(self) -> dict[str, Tensor]:
-        return new_state(SHAPE, torch.zeros(2, 1, 0, 2), torch.zeros(2, 1, 0, 3), torch.tensor([7, 9]))
+        return new_state(SHAPE, torch.zeros(2, 1, 4, 2), torch.zeros(2, 1, 4, 3), torch.tensor([7, 9]))
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.asked.append(("load_state_dict", (state,)))
