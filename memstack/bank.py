@@ -11,7 +11,7 @@ from memstack.contract.finite import inspect_keys
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state
-from memstack.contract.validation import Padded, check_add
+from memstack.contract.validation import Padded, check_add, check_reset, check_select
 from memstack.plugins.registry import create_memory
 
 KeysValues = tuple[Float[Tensor, "rows heads n key_dim"], Float[Tensor, "rows heads n value_dim"]]
@@ -71,18 +71,23 @@ class MemoryBank(Mapping[int, Memory]):
 
         Raises:
             ShapeError: ``starts`` is not bool (rows,); nothing was forgotten.
+            CommitError: memories failed, as a write in the background does when it is waited for; it names them, and
+                the others are reset. A second reset finds nothing in the way.
         """
-        for memory in self._memories.values():
-            memory.reset(starts)
+        if self._memories:
+            check_reset(next(iter(self._memories.values())).shape, starts)
+        self._in_every_layer("reset", "reset", lambda layer: self._memories[layer].reset(starts))
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
         """Have row i of every layer hold what row ``rows[i]`` held: for beam search, or one text asked many times.
 
         Raises:
             ShapeError: ``rows`` is not a row's number for every row; nothing was changed.
+            CommitError: memories failed; it names them, and the others are done.
         """
-        for memory in self._memories.values():
-            memory.select(rows)
+        if self._memories:
+            check_select(next(iter(self._memories.values())).shape, rows)
+        self._in_every_layer("select", "selected", lambda layer: self._memories[layer].select(rows))
 
     def commit(
         self,
@@ -100,23 +105,14 @@ class MemoryBank(Mapping[int, Memory]):
             LayerError: ``new`` has a layer without memory, or lacks one; nothing was written.
             ShapeError: keys or values do not fit their memory; nothing was written.
             NonFiniteError: keys are NaN or infinite; nothing was written.
-            CommitError: memories failed while they were written; it names them, and the others are written.
+            CommitError: memories failed while they were written, or their dtype is too narrow for a key; it names them,
+                and the others are written.
         """
         self._check(new, lengths, padded)
         counts = None if lengths is None else lengths.cpu()
-        failed: dict[int, Exception] = {}
-        for layer, memory in self._memories.items():
-            try:
-                memory.add(*new[layer], counts, padded=padded)
-            except Exception as error:  # noqa: BLE001 - whatever a backend raises, the other layers are written
-                failed[layer] = error
-        if failed:
-            said = "; ".join(f"layer {layer}: {in_one_line(error)}" for layer, error in failed.items())
-            written = [layer for layer in self._memories if layer not in failed]
-            raise CommitError(
-                f"could not write layers {list(failed)}, layers {written} are written ({said}); "
-                "reset these rows, or load the last saved state"
-            ) from next(iter(failed.values()))
+        self._in_every_layer(
+            "write", "written", lambda layer: self._memories[layer].add(*new[layer], counts, padded=padded)
+        )
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return everything stored, named ``<layer>.<part>``; safe to write with safetensors."""
@@ -149,6 +145,22 @@ class MemoryBank(Mapping[int, Memory]):
                 raise type(error)(f"layer {layer}: {error}") from None
         for layer, memory in self._memories.items():
             memory.load_state_dict(states[str(layer)])
+
+    def _in_every_layer(self, verb: str, done: str, work: Callable[[int], None]) -> None:
+        """Do something to every memory, whatever becomes of the others; CommitError names those that failed."""
+        failed: dict[int, Exception] = {}
+        for layer in self._memories:
+            try:
+                work(layer)
+            except Exception as error:  # noqa: BLE001 - whatever a backend raises, the other layers have their turn
+                failed[layer] = error
+        if failed:
+            said = "; ".join(f"layer {layer}: {in_one_line(error)}" for layer, error in failed.items())
+            others = [layer for layer in self._memories if layer not in failed]
+            raise CommitError(
+                f"could not {verb} layers {list(failed)}, layers {others} are {done} ({said}); "
+                "reset these rows, or load the last saved state"
+            ) from next(iter(failed.values()))
 
     def _check(self, new: Mapping[int, KeysValues], lengths: Tensor | None, padded: Padded) -> None:
         if not all(len(pair) == 2 for pair in _pairs(new)):

@@ -103,6 +103,8 @@ def _plain(
 ) -> tuple[Tensor, Tensor]:
     """Scores, softmax and sum, spelled out; each key head serves its group of query heads."""
     heads = keys.shape[1]
+    if queries.dtype == torch.float16:  # whose products could overflow before they are scaled
+        queries, scale = (queries * per_head("scale", scale, queries.shape[1])).to(torch.float16), 1.0
     scores = (queries.unflatten(1, (heads, -1)) @ keys[:, :, None].mT).flatten(1, 2)
     scores = scores.to(at_least_float32(queries)) * per_head("scale", scale, queries.shape[1])
     if bias is not None:

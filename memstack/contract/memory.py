@@ -118,4 +118,5 @@ class Memory(Handled, ABC):
 
         Raises:
             StateError: A part is missing, or of another shape or format; nothing was changed.
+            NonFiniteError: A key is NaN or infinite, or would be in the store's dtype; nothing was changed.
         """

@@ -187,9 +187,9 @@ class IndexedMemory(Memory):
         if not len(moved):
             return
         self.index_forget(self.__mask(moved))
-        self.__store.copy_rows(moved, chosen[moved], int(self.lengths[chosen[moved]].max()))
-        self.__ring.written[moved] = self.__ring.written[chosen[moved]]
         try:
+            self.__store.copy_rows(moved, chosen[moved], int(self.lengths[chosen[moved]].max()))
+            self.__ring.written[moved] = self.__ring.written[chosen[moved]]
             for row in moved.tolist():
                 self.__index_stored(row)
         except BaseException:

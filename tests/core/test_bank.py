@@ -1,7 +1,6 @@
 """MemoryBank: the memories of all layers, reset, written and saved together, or the reason why not."""
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import pytest
 import torch
@@ -21,7 +20,6 @@ from memstack import (
     ShapeError,
     StateError,
     UnknownBackendError,
-    attend,
     create_memory,
 )
 from memstack.contract import finite
@@ -241,33 +239,3 @@ def test_a_memory_is_found_in_a_compiled_graph() -> None:
 
     compiled = torch.compile(found, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(torch.ones(2), made), torch.full((2,), 2.0))
-
-
-@pytest.mark.parametrize(
-    "new",
-    [(torch.ones(2, 2, 3, 4), torch.ones(2, 2, 3, 4)), {1: (torch.ones(2, 2, 3, 4),) * 3}, {1: ()}],
-    ids=["a pair", "three tensors", "nothing"],
-)
-def test_a_commit_of_another_form_is_refused(new: Any) -> None:
-    shape = MemoryShape(rows=2, heads=2, key_dim=4, value_dim=4, capacity=8)
-    bank = MemoryBank.create("exact", shape, layers=[1])
-    with pytest.raises(LayerError, match=r"a commit is \{layer: \(keys, values\)\}.*nothing was written"):
-        bank.commit(new)
-    assert bank[1].lengths.tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("rows", [[True, False], True, "all"], ids=str)
-def test_what_is_no_tensor_is_refused(rows: Any) -> None:
-    shape = MemoryShape(rows=2, heads=2, key_dim=4, value_dim=4, capacity=8)
-    bank = MemoryBank.create("exact", shape, layers=[1])
-    with pytest.raises(ShapeError, match=r"rows should be a tensor, bool \(2,\), got"):
-        bank.reset(rows)
-    with pytest.raises(ShapeError, match="rows should be a tensor of row numbers"):
-        bank.select(rows)
-    keys = torch.ones(2, 2, 3, 4)
-    with pytest.raises(ShapeError, match=r"lengths should be a tensor, int64 \(2,\), got"):
-        bank.commit({1: (keys, keys)}, rows)
-    with pytest.raises(ShapeError, match="neighbours should be at least 1"):
-        attend(bank[1], keys, keys, keys[..., 0], 0)
-    with pytest.raises(ShapeError, match="memory should be one layer's Memory, such as bank\\[1\\], got a MemoryBank"):
-        attend(cast(Any, bank), keys, keys, keys[..., 0])

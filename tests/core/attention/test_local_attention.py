@@ -217,3 +217,13 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
     given: dict[str, Any] = dict(zip(("queries", "keys", "values"), inputs(), strict=True))
     with pytest.raises(ShapeError, match=message):
         local_attention(**given | change)
+
+
+def test_half_precision_does_not_overflow_before_the_scale() -> None:
+    large = torch.full((1, 1, 4, 64), 60.0, dtype=torch.float16)
+    values = torch.randn(1, 1, 4, 64, generator=torch.Generator().manual_seed(0)).half()
+    mask = torch.ones(4, 4, dtype=torch.bool)
+    output, lse = local_attention(large, large, values, mask=mask)
+    expected, expected_lse = local_attention(large.float(), large.float(), values.float(), mask=mask)
+    torch.testing.assert_close(output.float(), expected, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(lse.float(), expected_lse, rtol=1e-2, atol=1e-2)
