@@ -66,9 +66,7 @@ def test_a_layer_that_fails_keeps_no_other_from_its_turn() -> None:
     bank = MemoryBank({1: FailsOnce(shape), 3: ExactMemory(shape)})
     new = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(0))
     bank.commit({1: (new, new), 3: (new, new)})
-    with pytest.raises(
-        CommitError, match=r"select layers \[1\], layers \[3\] are selected .*the disk is full"
-    ):
+    with pytest.raises(CommitError, match=r"select layers \[1\], layers \[3\] are selected .*the disk is full"):
         bank.select(torch.tensor([1, 1]))
     assert torch.equal(bank[3].state_dict()["keys"][0], new[1])
     with pytest.raises(CommitError, match=r"could not reset layers \[1\], layers \[3\] are reset"):
