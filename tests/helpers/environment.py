@@ -1,6 +1,6 @@
 """A throw-away environment: distributions are installed into it with pip, offline, and memstack runs there."""
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import site
@@ -30,6 +30,11 @@ print(json.dumps([run(arguments) for arguments in json.loads(sys.argv[1])]))
 """
 
 
+def has_pip() -> bool:
+    """Whether this environment has pip. To look for its module would have setuptools give distutils up, for good."""
+    return any(importlib.metadata.distributions(name="pip"))
+
+
 class Result(NamedTuple):
     """What a command line did."""
 
@@ -42,7 +47,7 @@ class Environment:
     """A virtual environment that sees what this one has, memstack included, and then what is installed into it."""
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=importlib.util.find_spec("pip") is None)
+        venv.create(folder, with_pip=not has_pip())
         self.python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
         self.work = folder / "work"
         self.work.mkdir()
