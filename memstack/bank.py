@@ -1,6 +1,7 @@
 """MemoryBank: the memories of a model, one per layer, that are reset, written and saved together."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Self, cast
 
 from jaxtyping import Bool, Float, Int
@@ -74,8 +75,8 @@ class MemoryBank(Mapping[int, Memory]):
             CommitError: memories failed, as a write in the background does when it is waited for; it names them, and
                 the others are reset. A second reset finds nothing in the way.
         """
-        if self._memories:
-            check_reset(next(iter(self._memories.values())).shape, starts)
+        for memory in islice(self._memories.values(), 1):  # one look, and one way to the CPU, for all: rows are alike
+            starts = check_reset(memory.shape, starts)
         self._in_every_layer("reset", "reset", lambda layer: self._memories[layer].reset(starts))
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
@@ -85,8 +86,8 @@ class MemoryBank(Mapping[int, Memory]):
             ShapeError: ``rows`` is not a row's number for every row; nothing was changed.
             CommitError: memories failed; it names them, and the others are done.
         """
-        if self._memories:
-            check_select(next(iter(self._memories.values())).shape, rows)
+        for memory in islice(self._memories.values(), 1):
+            rows = check_select(memory.shape, rows)
         self._in_every_layer("select", "selected", lambda layer: self._memories[layer].select(rows))
 
     def commit(

@@ -56,8 +56,7 @@ class JaxMemory(IndexedMemory):
         return attributes
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        vars(self).update(attributes)
         self._find_device()
 
     def index_add(

@@ -84,8 +84,7 @@ class PerHeadIndexMemory(IndexedMemory):
         return attributes | {"_PerHeadIndexMemory__indexes": {}}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        vars(self).update(attributes)
         self.__pool = self.__new_pool()
 
     @abstractmethod

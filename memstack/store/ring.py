@@ -21,11 +21,9 @@ class Ring:
         """How many live entries each row holds."""
         return self.written.clamp(max=self.capacity)
 
-    def slots_of_next(
-        self, rows: Int[Tensor, " rows_"], first: Int[Tensor, " rows_"] | int, n: int
-    ) -> Int[Tensor, "rows_ n"]:
-        """Return where a row's n insertions go that follow ``first`` others yet to come."""
-        return (self.written[rows] + first)[:, None].add(torch.arange(n)) % self.capacity
+    def slots_of_next(self, rows: Int[Tensor, " rows_"], skipped: int, n: int) -> Int[Tensor, "rows_ n"]:
+        """Return where a row's n insertions go that follow ``skipped`` others yet to come."""
+        return (self.written[rows] + skipped)[:, None].add(torch.arange(n)) % self.capacity
 
     def oldest_first(self) -> tuple[Int[Tensor, "rows n"], Bool[Tensor, "rows n"]]:
         """Return the slots of the live entries by age, n those of the longest row, and which of them hold one."""
