@@ -56,7 +56,7 @@ def check_search(shape: MemoryShape, queries: Float[Tensor, "rows query_heads q 
 def check_reset(shape: MemoryShape, rows: Bool[Tensor, " rows"] | None) -> Bool[Tensor, " rows"]:
     """Return which rows to forget, on the CPU, all of them for None; ShapeError unless the mask fits the memory."""
     if rows is None:
-        return torch.ones(shape.rows, dtype=torch.bool)
+        return torch.ones(shape.rows, dtype=torch.bool, device="cpu")
     if not _is_row(rows, shape.rows, torch.bool):
         raise ShapeError(f"rows should be a tensor, bool ({shape.rows},), got {_described(rows)}")
     return rows.cpu()
@@ -95,7 +95,7 @@ def expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
 def usable_device(name: str) -> torch.device:
     """Return the device of that name; ValueError, in one line, if nothing can be put on it here."""
     try:
-        return torch.empty(0, device=name).device
+        return torch.empty(0, device=name, dtype=torch.float32).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device {name!r} cannot be used here: {reason}") from None
@@ -103,7 +103,7 @@ def usable_device(name: str) -> torch.device:
 
 def is_entry(n: int, counts: Int[Tensor, " rows"], padded: Padded) -> Bool[Tensor, "rows n"]:
     """Return which of n columns hold an entry and no padding, on the CPU."""
-    column = torch.arange(n)
+    column = torch.arange(n, dtype=torch.int64, device="cpu")
     return column < counts[:, None] if padded == "right" else column >= n - counts[:, None]
 
 
@@ -126,7 +126,7 @@ def _described(given: Tensor) -> str:
 
 def _checked_lengths(shape: MemoryShape, lengths: Tensor | None, n: int) -> Int[Tensor, " rows"]:
     if lengths is None:
-        return torch.full((shape.rows,), n)
+        return torch.full((shape.rows,), n, dtype=torch.int64, device="cpu")
     if not _is_row(lengths, shape.rows, torch.int64, torch.int32):
         raise ShapeError(f"lengths should be a tensor, int64 ({shape.rows},), got {_described(lengths)}")
     counts = lengths.to("cpu", torch.int64)

@@ -4,6 +4,7 @@ import importlib.util
 from unittest import SkipTest
 
 from memstack.testing.answers import AnswerContract
+from memstack.testing.defaults import DefaultContract
 from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
@@ -17,6 +18,7 @@ from memstack.testing.taking import TakeContract
 
 class MemoryContract(
     FactContract,
+    DefaultContract,
     InterruptContract,
     RecallContract,
     StateContract,

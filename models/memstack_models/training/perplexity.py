@@ -22,13 +22,13 @@ BEYOND_4K = BUCKETS.index("4k-16k")
 class Evaluation:
     """Negative log-likelihood in nats, tokens and bytes, by position of the predicted token in its document."""
 
-    nats: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.float64))
-    tokens: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64))
-    text_bytes: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64))
+    nats: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.float64, device="cpu"))
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64, device="cpu"))
+    text_bytes: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64, device="cpu"))
 
     def add(self, positions: Tensor, nats: Tensor, text_bytes: Tensor) -> None:
         """Count predicted tokens: three tensors of one shape."""
-        bucket = torch.bucketize(positions.flatten(), torch.tensor(EDGES), right=True)
+        bucket = torch.bucketize(positions.flatten(), torch.tensor(EDGES, dtype=torch.int64, device="cpu"), right=True)
         self.nats.index_add_(0, bucket, nats.flatten().double())
         self.tokens.index_add_(0, bucket, torch.ones_like(bucket))
         self.text_bytes.index_add_(0, bucket, text_bytes.flatten())
@@ -86,6 +86,6 @@ def evaluate(
 def _count(result: Evaluation, segment: Segment, logits: Tensor, token_bytes: Tensor) -> int:
     nats = cross_entropy(logits.flatten(0, 1).float(), segment.targets.flatten().to(logits.device), reduction="none")
     read = segment.targets != IGNORED
-    positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1])
+    positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1], dtype=torch.int64, device="cpu")
     result.add(positions[read], nats.cpu().view_as(read)[read], token_bytes[segment.targets[read]])
     return int(read.sum())
