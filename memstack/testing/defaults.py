@@ -90,7 +90,7 @@ class _Given:
 
         n = SHAPE.capacity + 5
         self.keys, self.values = numbers(n, SHAPE.key_dim), numbers(n, SHAPE.value_dim)
-        self.queries, self.weights = numbers(3, SHAPE.key_dim), numbers(3, 4)
+        self.queries, self.weights = numbers(24, SHAPE.key_dim), numbers(24, 4)
         self.lengths = torch.tensor([3, CHUNK, 0], dtype=torch.int64, device="cpu")
         self.order = torch.tensor([1, 0, 2], dtype=torch.int64, device="cpu")
         self.starts = torch.tensor([False, True, False], dtype=torch.bool, device="cpu")

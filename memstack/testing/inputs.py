@@ -166,6 +166,39 @@ class InputContract(Harness):
             self._ensure_refused(trial, f"a key of {bad}", keys, values, NonFiniteError)
         trial.check()
 
+    def test_values_that_are_not_finite(self) -> None:
+        """A value that is NaN or infinite raises NonFiniteError before anything is written."""
+        trial = self.trial()
+        trial.add(5)
+        for bad in (torch.nan, torch.inf, -torch.inf):
+            keys, values = trial.data.keys(4), trial.data.values(4)
+            values[ROWS - 1, 0, 2, 3] = bad
+            self._ensure_refused(trial, f"a value of {bad}", keys, values, NonFiniteError)
+        trial.check()
+
+    def test_what_leaves_at_once_is_checked_too(self) -> None:
+        """Of a chunk larger than the capacity, what there is no room for has to be finite as well."""
+        trial = self.trial()
+        trial.add(5)
+        n = SHAPE.capacity + 3
+        for part in range(2):
+            given = (trial.data.keys(n), trial.data.values(n))
+            given[part][0, 0, 0, 0] = torch.nan
+            self._ensure_refused(trial, "a NaN in what leaves at once", *given, NonFiniteError)
+        trial.check()
+
+    def test_what_the_store_cannot_hold(self) -> None:
+        """A finite key or value that would be infinite in the store's dtype raises NonFiniteError."""
+        largest = {"float16": 1e6, "bfloat16": 3.4e38, "int8": 3.4e38}
+        for dtype in self.narrow_dtypes:
+            trial = self.trial(dtype=dtype)
+            trial.add(5)
+            for part in range(2):
+                given = (trial.data.keys(4), trial.data.values(4))
+                given[part][0, 1, 2, 3] = largest[dtype]
+                self._ensure_refused(trial, f"{largest[dtype]:g} in {dtype}", *given, NonFiniteError)
+            trial.check()
+
     def test_wrong_queries(self) -> None:
         """Queries of wrong axes or dtype raise ShapeError, on an empty memory as well."""
         trial = self.trial()

@@ -4,6 +4,9 @@ import importlib.util
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+import helpers.mutants_answers  # pyright: ignore[reportUnusedImport] - it adds to BROKEN, as the next do
+import helpers.mutants_rows  # pyright: ignore[reportUnusedImport]
+import helpers.mutants_surroundings  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import pytest
 import torch
 from helpers.mutants import BROKEN
