@@ -108,4 +108,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def in_one_line(error: BaseException) -> str:
     """Return an error's class and message as one line of at most 300 characters."""
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error of a stranger may fail at that as well
+        text = "it does not say what went wrong"
+    return f"{type(error).__name__}: {textwrap.shorten(text, 300)}"
