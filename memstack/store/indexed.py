@@ -3,7 +3,7 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,7 @@ from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state, new_state
 from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
 from memstack.contract.version import Version
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.async_writer import AsyncWriter
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
@@ -37,7 +38,7 @@ class IndexedMemory(Memory):
     """
 
     class Options(StoreOptions):
-        overlap: bool = False
+        overlap: Annotated[bool, PLACEMENT] = False
         """Let ``add`` return at once and write in a background thread, beside the model's next forward. Order is kept:
         whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
         that raises so was not done either. (On a GPU, call from the default stream.)

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from memstack.contract.shape import MemoryShape
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Vectors
 
@@ -51,7 +52,7 @@ class PerHeadIndexMemory(IndexedMemory):
     class Options(IndexedMemory.Options):
         exact_below: PositiveInt = 1024
         """A row with fewer entries than this is searched exactly; its indexes are built when it has as many."""
-        threads: PositiveInt | None = None
+        threads: Annotated[PositiveInt | None, PLACEMENT] = None
         """Indexes worked on at once; by default as many as torch uses threads."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
