@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state, new_state
 from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
 from memstack.contract.version import Version
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.async_writer import AsyncWriter
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
@@ -36,7 +37,7 @@ class IndexedMemory(Memory):
     """
 
     class Options(StoreOptions):
-        overlap: bool = False
+        overlap: Annotated[bool, PLACEMENT] = False
         """Let ``add`` return at once and write in a background thread, beside the model's next forward. Order is kept:
         whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
         that raises so was not done either. (On a GPU, call from the default stream.)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextvars import copy_context
 from itertools import product
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from memstack.contract.shape import MemoryShape
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Vectors
 from memstack.store.workers import Workers
@@ -62,7 +63,7 @@ class PerHeadIndexMemory(IndexedMemory):
     class Options(IndexedMemory.Options):
         exact_below: PositiveInt = 1024
         """A row with fewer entries than this is searched exactly; its indexes are built when it has as many."""
-        threads: PositiveInt | None = Field(default=None, le=MOST_THREADS)
+        threads: Annotated[PositiveInt | None, PLACEMENT] = Field(default=None, le=MOST_THREADS)
         """Indexes worked on at once; by default as many as torch uses threads."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
