@@ -1,6 +1,9 @@
 """What a thorough check tried, how often, and what came of it."""
 
+import textwrap
 from dataclasses import dataclass, field
+
+from memstack.contract.errors import in_one_line
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class Tried:
     """One way of trying a memory: how often, and what came of it."""
 
     name: str
-    """In a few words, such as ``random operations``."""
+    """In a word, such as ``operations``."""
+    about: str
+    """In a line, such as ``random operations beside plain lists``."""
     unit: str
     """What is counted, such as ``operations``."""
     done: int
@@ -66,4 +71,12 @@ def told(finding: Finding) -> str:
 
 
 def _line(tried: Tried) -> str:
-    return f"{tried.outcome:8}{tried.seconds:8.1f} s  {tried.done:,} {tried.unit}  {tried.name} {tried.not_run}".rstrip()
+    return (
+        f"{tried.outcome:8}{tried.seconds:8.1f} s  {tried.done:,} {tried.unit}  {tried.about} {tried.not_run}".rstrip()
+    )
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, in one line; an assertion's class says nothing."""
+    line = textwrap.shorten(str(error), 300)
+    return line if isinstance(error, AssertionError) and line else in_one_line(error)
