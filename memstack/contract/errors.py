@@ -72,6 +72,14 @@ class CorpusUnavailableError(MemstackError, ImportError):
     """The corpus is registered, but a library it needs is not installed."""
 
 
+class CopyError(MemstackError, TypeError):
+    """A memory cannot be copied, for it holds what cannot be."""
+
+
+class ForkError(MemstackError, RuntimeError):
+    """A memory is used in a process that was forked from its own, into which what it needs did not come along."""
+
+
 class OptionsError(MemstackError, ValueError):
     """A backend or a corpus was given an option it does not have, or a value it cannot use."""
 
