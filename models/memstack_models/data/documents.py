@@ -16,6 +16,7 @@ from memstack import (
     corpora,
     create_corpus,
 )
+from memstack.plugins.paths import in_full
 from memstack_models.data.config import DataConfig
 
 FOLDER = "folder"
@@ -77,5 +78,5 @@ def fingerprint(documents: Iterable[Document]) -> str:
 
 def _folder(source: str) -> Path | None:
     """The path, if it is one and no corpus is registered under that name. It may be a file, which is refused."""
-    path = Path(source).expanduser()
+    path = in_full(source, "data.corpus")
     return path if path.exists() and source not in {spec.name for spec in corpora()} else None

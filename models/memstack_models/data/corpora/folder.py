@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from memstack import SPLITS, Corpus, CorpusError, CorpusOptions, Document, Split, check_split
 from memstack.plugins.config import Frozen
+from memstack.plugins.paths import in_full
 from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.config import Patterns
 from memstack_models.data.corpora.files import File, choose, list_files, unreadable
@@ -49,7 +50,7 @@ class FolderCorpus(Corpus):
 
     def __init__(self, options: Options) -> None:
         """Look at the folder; CorpusError if there is none, or if it has only some of the split folders."""
-        self.root = options.path.expanduser()
+        self.root = in_full(options.path, "data.options.path")
         self._options = options
         if not self.root.is_dir():
             what = "is a file, not a folder" if self.root.exists() else "is no folder"
