@@ -1,9 +1,8 @@
 """IndexedMemory: a first-in-first-out store of keys and values; a subclass keeps a search index in step with it."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -62,10 +61,6 @@ class IndexedMemory(Memory):
     def __getstate__(self) -> Any:
         self.__writer.settle()  # a copy holds what was added before it was made
         return super().__getstate__()
-
-    def __copy__(self) -> Self:
-        """Return a copy that shares nothing: two memories on one store would write over each other."""
-        return copy.deepcopy(self)
 
     # What a backend writes --------------------------------------------------------------------------------------
 
