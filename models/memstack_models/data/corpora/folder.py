@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import model_validator
 
 from memstack import SPLITS, Corpus, CorpusError, CorpusOptions, Document, Split, check_split
 from memstack.plugins.config import Frozen
+from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.config import Patterns
 from memstack_models.data.corpora.files import File, choose, list_files, unreadable
 from memstack_models.data.corpora.hashed import split_by_hash
@@ -38,7 +40,7 @@ class FolderCorpus(Corpus):
     """
 
     class Options(CorpusOptions):
-        path: Path
+        path: Annotated[Path, PLACEMENT]
         """The folder; a relative path starts at the current directory."""
         pattern: Patterns = ()
         """Which files are read, such as ``*.tex``: by their names, or paths if it has a slash. None is all of them."""
