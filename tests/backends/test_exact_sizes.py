@@ -14,9 +14,7 @@ from memstack import BackendUnavailableError, MemoryShape, create_memory
 def test_sums_that_32_bits_do_not_hold_are_refused() -> None:
     widest = MemoryShape(rows=1, heads=1, key_dim=WIDEST, value_dim=1, capacity=16)
     wider = replace(widest, key_dim=WIDEST + 1)
-    with pytest.raises(
-        BackendUnavailableError, match="up to 132,104, not 132,105: set it to 'none'"
-    ):
+    with pytest.raises(BackendUnavailableError, match="up to 132,104, not 132,105: set it to 'none'"):
         create_memory("exact", wider, first_pass="int8")
     longest = MemoryShape(rows=1, heads=1, key_dim=1, value_dim=1, capacity=1 << 31)
     with pytest.raises(BackendUnavailableError, match="enough for a capacity up to 2,147,483,647"):
