@@ -106,7 +106,7 @@ def write_any_text() -> None:
     Such as anything on a terminal that is ASCII, and what is not UTF-8 of a path.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+        if isinstance(stream, TextIOWrapper) and not stream.closed:
             stream.reconfigure(errors="backslashreplace")
 
 
