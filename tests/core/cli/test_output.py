@@ -59,11 +59,8 @@ def done(
     "arguments",
     [
         ["backends"],
-        ["--help"],
         ["train", "--help"],
         ["train", ODD],
-        ["eval", ODD],
-        ["check", ODD],
         ["new-backend", ODD],
     ],
     ids=str,
