@@ -35,8 +35,8 @@ PROMISES = {
     "A configuration is text": ("", "test_a_configuration_is_text"),
     "A checkpoint is no pickle": ("", "test_a_checkpoint_that_is_a_pickle_is_refused"),
     "A checkpoint with a right digest": (
-        "models/training/test_checkpoint.py",
-        "test_weights_of_another_shape_are_named",
+        "models/training/test_forged_checkpoints.py",
+        "test_a_forged_checkpoint_is_refused_in_one_line_and_nothing_is_taken_over",
     ),
     "A memory's saved state": ("", "test_a_state_that_does_not_fit_changes_nothing"),
     "A tokeniser, a record and a log": ("", "test_a_tokeniser_and_a_record_are_data"),
