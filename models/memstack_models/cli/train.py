@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memstack import ConfigError
-from memstack.cli.console import ERR
+from memstack.cli.console import ERR, only_tell
 from memstack_models.cli.options import NOTHING, Set
 from memstack_models.training import bundled
 
@@ -50,6 +50,7 @@ def train_command(
     from memstack_models.training import run_folder
     from memstack_models.training.errors import TrainingStopped
 
+    only_tell()  # what a training is for lies in its folder
     try:
         folder = folder_of(recipe, out, resume, from_)
         if resume and (run_folder.is_begun(folder) or recipe in (None, str(folder))):

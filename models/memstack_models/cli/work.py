@@ -81,7 +81,7 @@ def _fall_silent(console: Console) -> None:
 @contextmanager
 def _surviving_bar() -> Generator[Progress, None, None]:
     """A progress bar whose terminal may be closed."""
-    progress = progress_bar()
+    progress = progress_bar(lines=False)
     try:
         progress.start()
         yield progress
