@@ -64,7 +64,7 @@ def folder_of(recipe: str | None, out: Path | None, resume: bool, source: str | 
     """The run folder that a command line means; ConfigError if it means none."""
     if out is not None:
         return out
-    if resume and recipe is not None and Path(recipe).is_dir():
+    if resume and recipe is not None and Path(recipe).is_dir() and recipe not in bundled.recipes():
         return Path(recipe)
     if (recipe or source) is None:
         what = (
