@@ -16,7 +16,8 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             examples=(
                 "memstack train tiny --set memory.backend=hnsw",
                 "memstack train stdlib-small --set data.corpus=my-texts --out runs/mine",
-                "memstack train stdlib-small --set data.corpus=my-texts --out runs/mine --resume",
+                "memstack train --resume --out runs/mine",
+                "memstack train --from runs/mine --set memory.capacity=65536 --out runs/next",
             ),
         ),
         memstack.CommandSpec(

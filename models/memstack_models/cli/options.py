@@ -29,6 +29,6 @@ Checkpoint = Annotated[
     typer.Argument(help="A run folder, or the name of a checkpoint that ships.", autocompletion=bundled.checkpoints),
 ]
 Recall = Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the true neighbours that is good enough.")]
-Seed = Annotated[int, typer.Option(min=0, help="Where in the recorded text the memories begin.")]
+Seed = Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Where in the recorded text the memories begin.")]
 Set = Annotated[list[str], set_option(run_keys)]
 NOTHING: list[str] = []
