@@ -18,9 +18,11 @@ from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
 from memstack_models.training.bundled import PRETRAINED, RECIPES, checkpoints, recipes
+from memstack_models.training.card import CARD, model_card
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import RunFolderError
 from memstack_models.training.records import LogEntry, log_entry
+from memstack_models.training.sharing import shareable
 from memstack_models.transformer.transformer import Transformer
 
 CONFIG, LOG = "config.toml", "log.jsonl"
@@ -139,18 +141,22 @@ def load_weights(model: Transformer, weights: Mapping[str, torch.Tensor], folder
 
 
 def export(source: Path, target: Path) -> None:
-    """Write a run's weights in bfloat16, its tokeniser, configuration and log to a new folder, for others to use.
+    """Write a run's weights in bfloat16, tokeniser, configuration, log and a model card to a new folder, to be shared.
 
-    The folder appears whole or not at all.
+    Of paths on this machine only the last part goes with them. The folder appears whole or not at all.
     """
-    run, tokenizer = _written_config(source), load_tokenizer(source)
+    run, tokenizer = shareable(_written_config(source)), load_tokenizer(source)
     tensors, progress = checkpoint.load(source, "model.")
     refuse_occupied(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
         create(made := Path(aside) / target.name, run, tokenizer)
-        checkpoint.save(made, {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}, progress)
+        checkpoint.save(
+            made, {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}, {"step": progress["step"]}
+        )
         write_whole(made / LOG, "".join(_log_until(source, progress["step"])))
+        log = [entry for entry in read_log(source) if entry.step <= progress["step"]]
+        write_whole(made / CARD, model_card(target.name, run, progress["step"], log))
         if target.exists():
             target.rmdir()
         made.rename(target)
