@@ -13,7 +13,7 @@ from memstack.contract.metrics import attention_mass_recall_by_score, recall_by_
 from memstack.contract.shape import MemoryShape
 from memstack.measure.ground_truth import true_neighbours
 from memstack.measure.keysets import KEY_SETS, KeyStream
-from memstack.measure.timing import Timing, time_call, timed
+from memstack.measure.timing import Timing, time_in_turns, timed
 
 CHUNK = 256  # entries per add
 NEIGHBOURS = 32
@@ -47,6 +47,8 @@ class Measurement:
     """Adds of a chunk to the full memory, each replacing the oldest entries."""
     reset: Timing
     """Resets of one full row, each row in turn."""
+    beside: Mapping[int, Timing]
+    """Searches of another memory, made in turns with those of this one; empty if there was none."""
 
 
 def measure_memory(
@@ -61,6 +63,7 @@ def measure_memory(
     seed: int = 0,
     start: Start | None = None,
     limit_s: float = math.inf,
+    beside: Memory | None = None,
 ) -> Measurement:
     """Fill an empty memory from a key set, replace ``turnover`` of it, and measure what it then finds and costs.
 
@@ -68,7 +71,7 @@ def measure_memory(
     lie where the memory does. The memory is empty again at the end. ``start`` brings keys of another kind than those of
     ``KEY_SETS``; ``key_set`` is then only what they are called. TooSlowError once filling, or turning over, has taken
     ``limit_s`` both by the clock and of the processor, or ten times as long by the clock: a machine that is busy with
-    something else makes no memory too slow.
+    something else makes no memory too slow. ``beside`` is a full memory that is asked the same, in turns with this one.
     """
     device, capacity = memory.device, memory.shape.capacity
     start = start or KEY_SETS[key_set]
@@ -81,15 +84,17 @@ def measure_memory(
     asked = stream.queries(max(queries))
     truth = true_neighbours(memory, asked, neighbours, device)
     found = memory.search(asked, neighbours)
+    searched = {q: _time_search((memory, beside), asked[:, :, :q], neighbours, repeats) for q in queries}
     return Measurement(
         key_set=key_set,
         neighbours=neighbours,
         recall=recall_by_score(found, truth),
         attention_mass_recall=attention_mass_recall_by_score(found, truth, ATTENTION_SCALE),
-        search={q: _time_search(memory, asked[:, :, :q], neighbours, repeats) for q in queries},
+        search={q: timings[0] for q, timings in searched.items()},
         fill=fill,
         add=add,
         reset=_time_resets(memory),
+        beside={q: timings[1] for q, timings in searched.items() if len(timings) > 1},
     )
 
 
@@ -127,8 +132,13 @@ def _warm_up(memory: Memory, stream: KeyStream, neighbours: int = NEIGHBOURS, ch
     memory.reset()
 
 
-def _time_search(memory: Memory, queries: torch.Tensor, neighbours: int, repeats: int) -> Timing:
-    return time_call(lambda: memory.search(queries, neighbours), repeats=repeats, device=memory.device)
+def _time_search(
+    memories: Sequence[Memory | None], queries: torch.Tensor, neighbours: int, repeats: int
+) -> list[Timing]:
+    """In turns, each asked on its own device."""
+    asked = [(memory, queries.to(memory.device)) for memory in memories if memory is not None]
+    calls = [lambda memory=memory, mine=mine: memory.search(mine, neighbours) for memory, mine in asked]
+    return time_in_turns(calls, repeats=repeats, device=asked[0][0].device)
 
 
 def _time_resets(memory: Memory) -> Timing:

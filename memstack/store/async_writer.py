@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 
+from memstack.store.forking import tell_of_forks
+
 _WORKING: ContextVar["AsyncWriter | None"] = ContextVar("memstack-working", default=None)
 """Whose work the thread at hand is part of; a pool's threads know it if they run in a copy of the caller's context."""
 
@@ -20,9 +22,19 @@ class AsyncWriter:
         self.settle()
         return {"_thread": None, "_error": None}
 
+    def before_fork(self) -> None:
+        """Wait for what is at work here: in the process that a fork makes, it would never end."""
+        thread = self._thread
+        if thread is not None and thread.is_alive() and _WORKING.get() is not self:
+            thread.join()  # its error is left for whoever asks next
+
+    def after_fork(self) -> None:
+        """Do nothing: what was at work has ended, and a thread that stayed behind counts as ended."""
+
     def start(self, work: Callable[[], None]) -> None:
         """Run ``work`` in the background, once what was started before has ended; raises that one's error."""
         self.settle()
+        tell_of_forks(self)
 
         def run() -> None:
             _WORKING.set(self)

@@ -1,9 +1,8 @@
 """IndexedMemory: a first-in-first-out store of keys and values; a subclass keeps a search index in step with it."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +15,7 @@ from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state, new_state
 from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
 from memstack.contract.version import Version
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.async_writer import AsyncWriter
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
@@ -37,7 +37,7 @@ class IndexedMemory(Memory):
     """
 
     class Options(StoreOptions):
-        overlap: bool = False
+        overlap: Annotated[bool, PLACEMENT] = False
         """Let ``add`` return at once and write in a background thread, beside the model's next forward. Order is kept:
         whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
         that raises so was not done either. (On a GPU, call from the default stream.)
@@ -61,10 +61,6 @@ class IndexedMemory(Memory):
     def __getstate__(self) -> Any:
         self.__writer.settle()  # a copy holds what was added before it was made
         return super().__getstate__()
-
-    def __copy__(self) -> Self:
-        """Return a copy that shares nothing: two memories on one store would write over each other."""
-        return copy.deepcopy(self)
 
     # What a backend writes --------------------------------------------------------------------------------------
 

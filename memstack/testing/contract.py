@@ -4,9 +4,11 @@ import importlib.util
 from unittest import SkipTest
 
 from memstack.testing.answers import AnswerContract
+from memstack.testing.copies import CopyContract
 from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
+from memstack.testing.processes import ProcessContract
 from memstack.testing.recall import RecallContract
 from memstack.testing.rows import RowContract
 from memstack.testing.state import StateContract
@@ -15,6 +17,8 @@ from memstack.testing.taking import TakeContract
 
 
 class MemoryContract(
+    ProcessContract,
+    CopyContract,
     FactContract,
     RecallContract,
     StateContract,

@@ -1,12 +1,15 @@
 """Training, evaluation and comparison under progress bars, for whichever command asks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import Progress
 
-from memstack.cli.console import progress_bar, say
+from memstack.cli.console import ERR, OUT, progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.load import tokenized
@@ -15,6 +18,7 @@ from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
+from memstack_models.training.device import pick_device
 from memstack_models.training.perplexity import Evaluation, Observe, evaluate
 from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.stream import Stream
@@ -24,6 +28,7 @@ from memstack_models.transformer.transformer import Transformer
 
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it."""
+    pick_device(run.train.device)  # reading may take minutes, and this is known now
     corpus = tokenized(run.data, "train", tokenizer)
     notice(corpus, run)
     held_out: list[torch.Tensor] = []
@@ -36,23 +41,55 @@ def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Traine
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
     """Print what whoever trains or evaluates on these documents should know."""
     for line in filter(None, (corpus.notice, short_documents(corpus, run.train.segment))):
-        say(f"note: {line}")
+        told(f"note: {line}")
 
 
-def train_with_progress(trainer: Trainer, watch: Callable[[LogEntry], None] = lambda entry: None) -> None:
+def train_with_progress(
+    trainer: Trainer, watch: Callable[[LogEntry], None] = lambda entry: None, *, held: bool = False
+) -> None:
     """Train under a progress bar; each logged step is a line of numbers, also where there is no terminal for a bar.
 
-    ``watch`` is told what is logged, too.
+    ``watch`` is told what is logged, too. What cannot be printed ends no training. ``held`` is the trainer's.
     """
-    with progress_bar() as progress:
+    with _surviving_bar() as progress:
         task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step)
 
         def report(entry: LogEntry) -> None:
-            progress.update(task, completed=entry.step)
-            say(measured_text(entry) if entry.kind == "step" else validation_text(entry))
+            told(measured_text(entry) if entry.kind == "step" else validation_text(entry))
             watch(entry)
 
-        trainer.train(report)
+        def tick(step: int) -> None:
+            progress.update(task, completed=step)
+
+        trainer.train(report, held=held, tick=tick, tell=lambda line: told(f"note: {line}"))
+
+
+def told(text: str, console: Console = OUT, *, whole: bool = False) -> None:
+    """Print a line as ``say`` does; once its reader is gone or its disk full, nothing is printed, and all goes on."""
+    encoding = getattr(console.file, "encoding", None) or "utf-8"
+    try:
+        say(text.encode(encoding, "backslashreplace").decode(encoding), console=console, whole=whole)
+    except (OSError, ValueError):  # a ValueError is that of a file that was closed
+        _fall_silent(console)
+
+
+def _fall_silent(console: Console) -> None:
+    with suppress(OSError, ValueError):  # it has no file that could be led elsewhere
+        console.on_broken_pipe()
+
+
+@contextmanager
+def _surviving_bar() -> Generator[Progress, None, None]:
+    """A progress bar whose terminal may be closed."""
+    progress = progress_bar()
+    try:
+        progress.start()
+        yield progress
+    finally:
+        try:
+            progress.stop()
+        except (OSError, ValueError):
+            _fall_silent(ERR)
 
 
 def evaluate_with_progress(
@@ -94,11 +131,13 @@ def compare_with_progress(
 
 def measured_text(entry: StepEntry) -> str:
     """One step's numbers as a line."""
+    text = f"step {entry.step}: loss {entry.loss:.3f}, "
     shares = [share for heads in entry.memory_share for share in heads]
-    memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
-    times = f"search {entry.search_ms} ms, add {entry.add_ms} ms"
+    if not shares:
+        return f"{text}{entry.tokens_per_s} tokens/s"
     recall = "" if entry.recall is None else f", recall {entry.recall:.3f}"
-    return f"step {entry.step}: loss {entry.loss:.3f}, {memory}{entry.tokens_per_s} tokens/s, {times}{recall}"
+    times = f"search {entry.search_ms} ms, add {entry.add_ms} ms{recall}"
+    return f"{text}{sum(shares) / len(shares):.0%} on memory, {entry.tokens_per_s} tokens/s, {times}"
 
 
 def validation_text(entry: ValidationEntry) -> str:

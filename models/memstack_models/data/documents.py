@@ -17,6 +17,7 @@ from memstack import (
     corpora,
     create_corpus,
 )
+from memstack.plugins.paths import in_full
 from memstack_models.data.config import DataConfig
 from memstack_models.data.corpora.files import printable
 
@@ -99,12 +100,11 @@ def _folder(source: str) -> Path | None:
     if source in _registered():
         return None
     try:
-        path = Path(source).expanduser()
+        path = in_full(source, "data.corpus")
         return path if path.exists() else None
-    except (OSError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise ConfigError(
-            f"data.corpus {printable(source)[:200]} cannot be looked at ({why}): name a corpus or a folder"
+            f"data.corpus {printable(source)[:200]} cannot be looked at ({error.strerror}): name a corpus or a folder"
         ) from None
 
 

@@ -13,8 +13,8 @@ from memstack.contract.validation import Padded
 from memstack.measure import Recording
 from memstack.plugins.config import MemoryConfig
 from memstack.wrappers.base import MemoryWrapper
+from memstack_models.data.cached import read_cached
 from memstack_models.data.errors import CheckpointError
-from memstack_models.data.kept import kept
 from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
 from memstack_models.training import run_folder
@@ -55,7 +55,7 @@ def recording(
     documents = _documents(run, corpus.documents, entries)
     key = f"recording-{_digest(run, model, documents, entries)}"
     shape = len(run.model.memory_layers) * run.model.kv_heads, entries, run.model.head_dim
-    keys, queries = kept(
+    keys, queries = read_cached(
         key, lambda: save(_record(run, model, documents, entries, advance)), lambda held: _recorded(held, shape)
     )
     return Recording(keys, queries, run.train.segment)

@@ -4,7 +4,8 @@ import importlib.util
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-import helpers.mutants_answers  # pyright: ignore[reportUnusedImport] - it adds to BROKEN, as the next does
+import helpers.mutants_answers  # pyright: ignore[reportUnusedImport] - it adds to BROKEN, as the next do
+import helpers.mutants_copies  # pyright: ignore[reportUnusedImport]
 import helpers.mutants_rows  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import pytest
 import torch

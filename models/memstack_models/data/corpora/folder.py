@@ -11,6 +11,8 @@ from pydantic import AfterValidator, model_validator
 
 from memstack import SPLITS, Corpus, CorpusError, CorpusOptions, Document, Split, check_split
 from memstack.plugins.config import Frozen
+from memstack.plugins.paths import in_full
+from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.config import Patterns
 from memstack_models.data.corpora.files import File, UnreadableError, choose, named, printable, unreadable
 from memstack_models.data.corpora.hashed import split_by_hash
@@ -54,7 +56,7 @@ class FolderCorpus(Corpus):
     """
 
     class Options(CorpusOptions):
-        path: Path
+        path: Annotated[Path, PLACEMENT]
         """The folder; a relative path starts at the current directory."""
         pattern: Patterns = ()
         """Which files are read, such as ``*.tex``: by their names, or paths if it has a slash. None is all of them."""
@@ -190,10 +192,10 @@ class FolderCorpus(Corpus):
 def _expanded(path: Path) -> Path:
     """The path without a ``~`` and looked at; CorpusError if that cannot be."""
     try:
-        expanded = path.expanduser()
+        expanded = in_full(path, "data.options.path")
         expanded.exists()
-    except (OSError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or error
+    except OSError as error:
+        why = error.strerror
         raise CorpusError(f"{printable(str(path))[:200]} cannot be looked at ({why}): name a folder that can") from None
     return expanded
 
