@@ -49,7 +49,7 @@ class Signals(Part):
                 taken = _taken(change, delay)
                 if taken is None:
                     hits[change.verb] += 1
-                    settle(run, [run.oracle, change.then])
+                    settle(run, change.then)
                 else:
                     run.oracle, pace[change.verb] = change.then, 1.1 * taken
                 ask_once(run, random)

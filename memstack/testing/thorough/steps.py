@@ -132,8 +132,9 @@ class Search(Step):
         return laid_out(queries, self.dtype, self.layout)
 
     def do(self, run: Run) -> None:
+        queries = self.asked(run)
         with MODES[self.mode]():
-            run.ask(self.asked(run), self.k)
+            run.ask(queries, self.k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,8 +142,9 @@ class SearchExactly(Search):
     """A question that is to be answered exactly, whatever the index."""
 
     def do(self, run: Run) -> None:
+        queries = self.asked(run)
         with MODES[self.mode]():
-            run.ask_exactly(self.asked(run), self.k)
+            run.ask_exactly(queries, self.k)
 
 
 @dataclass(frozen=True, repr=False)
