@@ -146,6 +146,9 @@ class PerHeadIndexMemory(IndexedMemory):
     def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:
         self._drop(rows.nonzero().flatten().tolist())
 
+    def index_restore(self, rows: Bool[Tensor, " rows"]) -> None:
+        self.index_forget(rows)  # until the next add these rows are searched exactly
+
     def _drop(self, rows: list[int]) -> None:
         for row in rows:
             self.__indexes.pop(row, None)

@@ -7,6 +7,7 @@ from memstack.testing.answers import AnswerContract
 from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
+from memstack.testing.interrupts import InterruptContract
 from memstack.testing.recall import RecallContract
 from memstack.testing.rows import RowContract
 from memstack.testing.state import StateContract
@@ -16,6 +17,7 @@ from memstack.testing.taking import TakeContract
 
 class MemoryContract(
     FactContract,
+    InterruptContract,
     RecallContract,
     StateContract,
     RowContract,
