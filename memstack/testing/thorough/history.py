@@ -60,9 +60,7 @@ def drawn_history(subject: Subject, seed: int, number: int) -> History:
     """Draw the history of this number."""
     random = Random(f"history {seed} {number}")
     world = drawn_world(subject, seed, random.randrange(WORLDS + number // HISTORIES_PER_WORLD))
-    weights = {
-        kind: weight for kind, weight in WEIGHTS.items() if kind in (Add, Search) or random.random() > LEFT_OUT
-    }
+    weights = {kind: weight for kind, weight in WEIGHTS.items() if kind in (Add, Search) or random.random() > LEFT_OUT}
     kinds = random.choices(tuple(weights), tuple(weights.values()), k=random.randint(4, random.choice(LENGTHS)))
     return History(world, tuple(kind.draw(random, world) for kind in kinds))
 

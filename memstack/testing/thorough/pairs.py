@@ -23,7 +23,7 @@ def copied(oracle: Oracle) -> Oracle:
 
 
 def settle(run: Run, then: Oracle) -> None:
-    """Raise AssertionError unless the memory holds what it did, or what it was to hold then; the oracle agrees after."""
+    """Raise AssertionError unless a memory holds what it did or what it was to hold then; so then does the oracle."""
     state = run.memory.state_dict()
     told: list[str] = []
     for done, outcome in (("nothing", run.oracle), ("all", then)):

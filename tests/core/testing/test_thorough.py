@@ -25,10 +25,10 @@ from memstack.testing.thorough.report import Tried
 Make = Callable[[MemoryShape], Memory]
 RARE: dict[str, tuple[Make, int, str]] = {
     "wrong after two rounds of the ring": (WrongAfterTwoRounds, 5, "value"),
-    "a reset after a select": (KeepsARowAfterSelect, 1, "lengths should be"),
+    "a reset after a select": (KeepsARowAfterSelect, 1, "should be"),
     "long use": (OffAfterManySearches, 4, "value"),
     "a copy whose ring has turned over": (SharesWithItsCopy, 1, "value"),
-    "a row padded at the left": (LosesTheLastOfALeftPaddedRow, 2, "written should be"),
+    "a row padded at the left": (LosesTheLastOfALeftPaddedRow, 2, "should be"),
 }
 SHORT = [name for name in promises() if "sequence" not in name]
 
