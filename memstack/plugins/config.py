@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
@@ -28,7 +28,7 @@ class ProbeConfig(Frozen):
 
     every: NonNegativeInt = 100
     """Searches of a memory from one comparison with exact search to the next; 0 compares none."""
-    sampled: PositiveInt = 64
+    sampled: int = Field(default=64, gt=0, le=2**20)
     """Queries of a search that are compared, per row and head."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """The recall below which something is done."""
