@@ -19,7 +19,7 @@ from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
-from memstack_models.training.perplexity import Evaluation, evaluate
+from memstack_models.training.perplexity import Evaluation, Observe, evaluate
 from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.stream import Stream
 from memstack_models.training.trainer import Trainer
@@ -92,11 +92,17 @@ def _surviving_bar() -> Generator[Progress, None, None]:
             _fall_silent(ERR)
 
 
-def evaluate_with_progress(title: str, model: Transformer, stream: Stream, tokenizer: Tokenizer) -> Evaluation:
+def evaluate_with_progress(
+    title: str,
+    model: Transformer,
+    stream: Stream,
+    tokenizer: Tokenizer,
+    observe: Observe = lambda segment, nats: None,
+) -> Evaluation:
     """Evaluate under a progress bar of tokens."""
     with progress_bar() as progress:
         task = progress.add_task(title, total=stream.reader.predicted_tokens)
-        return evaluate(model, stream, tokenizer.token_bytes, lambda tokens: progress.advance(task, tokens))
+        return evaluate(model, stream, tokenizer.token_bytes, partial(progress.advance, task), observe)
 
 
 def compare_with_progress(

@@ -16,10 +16,10 @@ from tokenizers import Tokenizer as Library
 from torch import Tensor
 
 from memstack import CorpusError, Document
+from memstack_models.data.cached import read_cached
 from memstack_models.data.chunking import pieces
 from memstack_models.data.documents import fingerprint
 from memstack_models.data.errors import CheckpointError
-from memstack_models.data.kept import kept
 
 FILE, DIGEST = "tokenizer.json", "tokenizer.sha256"
 DOCUMENT = "<|document|>"
@@ -136,7 +136,9 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: S
     if not documents:
         raise CorpusError("a BPE vocabulary is trained on documents, got none")
     name = f"bpe-{vocab_size}-{LONGEST}-{fingerprint(documents)}"
-    return kept(name, lambda: _train(vocab_size, documents).to_str().encode(), lambda held: _parse(held.decode()))
+    return read_cached(
+        name, lambda: _train(vocab_size, documents).to_str().encode(), lambda held: _parse(held.decode())
+    )
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

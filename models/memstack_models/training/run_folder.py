@@ -17,11 +17,13 @@ from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
 from memstack_models.training.bundled import PRETRAINED, RECIPES, checkpoints, recipes
+from memstack_models.training.card import CARD, model_card
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import RunFolderError, writing
 from memstack_models.training.identity import refuse_changes, sealed
 from memstack_models.training.lock import LOCK, locked
 from memstack_models.training.log import LOG, append_log, lines_until, read_log, rewind_log
+from memstack_models.training.sharing import shareable
 from memstack_models.training.sizes import refuse_too_large
 from memstack_models.transformer.transformer import Transformer
 
@@ -177,20 +179,22 @@ def set_weights(model: Transformer, weights: Mapping[str, torch.Tensor], folder:
 
 
 def export(source: Path, target: Path) -> None:
-    """Write a run's weights in bfloat16, its tokeniser, configuration and log to a new folder, for others to use.
+    """Write a run's weights in bfloat16, tokeniser, configuration, log and a model card to a new folder, to be shared.
 
-    The folder appears whole or not at all.
+    Of paths on this machine only the last part goes with them. The folder appears whole or not at all.
     """
-    run, tokenizer = written_config(source), load_tokenizer(source)
+    run, tokenizer = shareable(written_config(source)), load_tokenizer(source)
     tensors, progress = checkpoint.load(source, "model.")
+    step = progress["step"]
     refuse_occupied(target)
     with writing(target, AGAIN), locked(target) if target.is_dir() else nullcontext():
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
             create(made := Path(aside) / target.name, run, tokenizer)
             halved = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
-            checkpoint.save(made, halved, progress, AGAIN)
-            write_whole(made / LOG, "".join(lines_until(source, progress["step"])))
+            checkpoint.save(made, halved, {"step": step}, AGAIN)
+            write_whole(made / LOG, "".join(lines_until(source, step)))
+            write_whole(made / CARD, model_card(target.name, run, step, read_log(made)))
             _clear(target)
             made.rename(target)
 
