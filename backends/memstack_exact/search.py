@@ -1,7 +1,8 @@
 """Exact nearest neighbours by matrix product: the default and the reference."""
 
-from typing import cast
+from typing import Any, cast
 
+import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
@@ -40,6 +41,23 @@ class ExactMemory(IndexedMemory):
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         super().__init__(shape, options)
         self.first_pass = choose_first_pass(self.options.first_pass, shape, self.options)
+
+    def __getstate__(self) -> Any:
+        state = super().__getstate__()
+        return state | {"first_pass": None} if isinstance(state, dict) else state
+
+    def __setstate__(self, state: Any) -> None:
+        """A copy chooses its first pass anew, for it may be on another machine."""
+        super().__setstate__(state)
+        self.first_pass = choose_first_pass(self.options.first_pass, self.shape, self.options)
+        if self.first_pass is not None:
+            for row, n in enumerate(self.lengths.tolist()):
+                keys = cast(Tensor, self.stored_keys)[row : row + 1, :, :n]
+                self.first_pass.write(
+                    torch.tensor([row], dtype=torch.int64, device="cpu"),
+                    torch.arange(n, dtype=torch.int64, device="cpu")[None],
+                    keys,
+                )
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]

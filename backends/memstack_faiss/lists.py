@@ -6,20 +6,33 @@ from typing import Any
 import faiss
 import numpy as np
 
+from memstack_faiss.centres import distinct_centres
+
 Array = np.ndarray[Any, Any]
 
 HASHTABLE = 2  # faiss.DirectMap.Hashtable, which its Python module has under another name in each release
 
 
 def train(keys: Array, codec: str, nlist: int, nprobe: int, seed: int) -> Any:
-    """Train an empty IVF index for inner products by k-means on (n, dim) keys."""
+    """Train an empty IVF index for inner products by k-means on (n, dim) keys, of at most so many lists."""
+    index = _trained(keys, codec, min(nlist, len(keys)), seed)
+    centres = index.quantizer.reconstruct_n(0, index.nlist)
+    distinct = distinct_centres(centres, keys)
+    if not np.array_equal(distinct, centres):
+        index = _trained(keys, codec, len(distinct), seed, distinct)
+    index.nprobe = min(nprobe, index.nlist)
+    return index
+
+
+def _trained(keys: Array, codec: str, nlist: int, seed: int, centres: Array | None = None) -> Any:
+    """An index of lists round these centres, or those that k-means finds; the codec is trained in any case."""
     n, dim = keys.shape
-    nlist = min(nlist, n)
     index = _untrained(codec, dim, nlist, n)
-    index.nprobe = min(nprobe, nlist)
     index.cp.seed = seed
     # faiss prints a warning below 39 keys per list; so few are all there is.
     index.cp.min_points_per_centroid = 1
+    if centres is not None:
+        index.quantizer.add(centres)
     index.train(keys)
     return index
 
@@ -61,7 +74,7 @@ class RemovingLists:
 
     def search(self, queries: Array, k: int) -> Array:
         """Return up to k slots per query; faiss pads with -1."""
-        return self._index.search(queries, k)[1]
+        return self._index.search(queries, min(k, self._index.ntotal))[1]
 
 
 class AgedLists:
@@ -99,7 +112,7 @@ class AgedLists:
         """Return up to k slots per query and shard, -1 where a shard answered with what it no longer owns."""
         found: list[Array] = []
         for serial, index in self._shards.items():
-            slots = index.search(queries, k)[1]
+            slots = index.search(queries, min(k, index.ntotal))[1]
             found.append(np.where((slots >= 0) & (self._owner[slots] == serial), slots, -1))
         return np.concatenate(found, axis=1)
 

@@ -5,10 +5,12 @@ from functools import partial
 
 import hnswlib
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from memstack import PerHeadIndexMemory
+from memstack import MemoryShape, PerHeadIndexMemory, ShapeError
 from memstack_hnsw.graph import Array, Graph
+
+MOST_ENTRIES = (1 << 30) - 1
 
 
 class HNSWMemory(PerHeadIndexMemory):
@@ -19,16 +21,21 @@ class HNSWMemory(PerHeadIndexMemory):
     """
 
     class Options(PerHeadIndexMemory.Options):
-        m: int = Field(default=16, ge=5, le=512)
-        """Links per node (M). With fewer than 5, hnswlib 0.8 crashes once entries leave."""
-        ef_construction: PositiveInt = 200
+        m: int = Field(default=16, ge=2, le=512)
+        """Links per node (M); with one alone there is no graph."""
+        ef_construction: int = Field(default=200, ge=1, lt=1 << 31)
         """Candidates looked at while a node is linked; more is slower to build and more accurate."""
-        ef_search: PositiveInt = 64
+        ef_search: int = Field(default=64, ge=1, lt=1 << 31)
         """Candidates looked at per query, never fewer than k; more is slower and more accurate."""
         seed: int = Field(default=0, ge=0, lt=1 << 31)
         """Seeds the levels of the graph."""
 
     options: Options
+
+    def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
+        if shape.capacity > MOST_ENTRIES:
+            raise ShapeError(f"hnswlib counts up to {2 * MOST_ENTRIES:,} nodes, two for each entry: lower capacity")
+        super().__init__(shape, options)
 
     def build_index(self, keys: Array) -> "HNSWIndex":
         new_graph = partial(_new_graph, self.options, self.shape.key_dim, self.shape.capacity)

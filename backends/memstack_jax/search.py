@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from memstack import IndexedMemory, MemoryShape, Quantised
 from memstack.store import next_power_of_2
+from memstack_jax.processes import check_process
 from memstack_jax.programs import Keys, StaticArguments, top_slots, write_keys
 from memstack_jax.reduction import TILE
 
@@ -44,6 +45,7 @@ class JaxMemory(IndexedMemory):
         self._find_device()
 
     def _find_device(self) -> None:
+        check_process()
         self._jax_device = _device_beside(self.stored_keys.device)
         self._shared = self._shares_memory()
         self._copy: Keys | None = None
@@ -56,12 +58,13 @@ class JaxMemory(IndexedMemory):
         return attributes
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
-        vars(self).update(attributes)
+        super().__setstate__(attributes)
         self._find_device()
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
+        check_process()
         # A write that fails leaves no copy behind, and the next search copies the store anew.
         copy, self._copy = self._copy, None
         if copy is not None:
@@ -71,6 +74,7 @@ class JaxMemory(IndexedMemory):
     def index_search(
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
     ) -> Int[Tensor, "rows heads q candidates"]:
+        check_process()
         q = queries.shape[2]
         slots = top_slots(
             self._keys(),

@@ -19,17 +19,36 @@ def check_command(
     quick: Annotated[bool, typer.Option("--quick", help="Only the promises: measure nothing.")] = False,
     entries: Annotated[int, typer.Option(min=1, help="Entries per memory when measuring.")] = 4096,
     dim: Annotated[int, typer.Option(min=1, help="Dimensions of keys and values when measuring.")] = 64,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Instead, try it at random and in every way.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="With --thorough: for so long in all; default 60.")
+    ] = None,
+    operations: Annotated[
+        int | None, typer.Option(min=1, help="With --thorough: so many random operations, the rest in proportion.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --thorough: repeats what this seed drew.")] = None,
     json_: JsonFile = None,
 ) -> None:
     """Test every promise of a backend, then measure its recall and times on four sets of keys.
 
     Promises are tested with the backend's test options and -o, measurements made with its default options and -o.
     The exit code is 1 if a promise is broken; no measurement fails the check.
+
+    With --thorough it is tried instead, in processes of their own: random operations beside plain lists, interrupts,
+    threads, forks and kills. The exit code is 1 if anything differs, and Python that shows it again is printed.
     """
     from memstack.cli import check_report  # the kit and torch are not needed for help
     from memstack.cli.records import CheckRecord, Measurements, Promises
 
     given = registry().sealed(name, config.apply({}, option))
+    if not thorough and (odd := [each for each in (seconds, operations, seed) if each is not None]):
+        raise typer.BadParameter(f"--seconds, --operations and --seed are for --thorough, got {odd[0]}: add it")
+    if thorough:
+        from memstack.cli.check_thorough import check
+
+        if not check(name, given, seconds, operations, seed, json_):
+            raise typer.Exit(1)
+        return
     resolved = registry().options(name, given).model_dump()
     spec = registry().spec(name)
     tested = registry().sealed(name, config.apply(spec.test_options, option))

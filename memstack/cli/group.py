@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from memstack.cli.console import ERR, say
+from memstack.cli.console import ERR, exit_code, say
 from memstack.contract.errors import (
     DuplicateCommandError,
     MemstackError,
@@ -46,8 +46,8 @@ OWN = (
     CommandSpec(
         name="new-backend",
         target="memstack.cli.new_backend:new_backend_command",
-        summary="Write a plugin with a backend of your own: ready to install, exact search until your index is in.",
-        examples=("memstack new-backend my-index my-index/",),
+        summary="Write a plugin with a backend of your own: ready to install, and to be given your index.",
+        examples=("memstack new-backend my-index my-index/", "memstack new-backend my-index my-index/ --whole-memory"),
     ),
 )
 
@@ -55,7 +55,7 @@ OWN = (
 class Group(TyperGroup):
     """The commands of memstack and of plugins by their records: a listing imports none of them."""
 
-    debug = False
+    debug = invoked = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted({spec.name for spec in (*OWN, *registry().commands())})
@@ -88,6 +88,7 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> None:
         """Run the command; what it returns is nobody's, and Ctrl-C ends it with a word."""
+        self.invoked = True
         try:
             super().invoke(ctx)
         except KeyboardInterrupt:
@@ -100,15 +101,23 @@ class Group(TyperGroup):
         """Run a whole command line and leave Python with its exit code; a mistake is one line and exit code 2."""
         named["standalone_mode"] = False
         try:
-            sys.exit(super().main(*args, **named) or 0)
+            code = super().main(*args, **named) or 0
+            if code == INTERRUPTED and not self.invoked:
+                say("interrupted", "red", ERR)
         except typer.Abort:
             say("aborted", "red", ERR)
-            sys.exit(1)
+            code = 1
         except (LineError, MemstackError, OSError) as error:
             if self.debug:
                 raise
-            _complain(_usage_text(error) if isinstance(error, LineError) else str(error))
-            sys.exit(getattr(error, "exit_code", 2))
+            _complain(_text_of(error))
+            code = getattr(error, "exit_code", 2)
+        except (MemoryError, RuntimeError) as error:
+            if self.debug or not _lacks_memory(error):
+                raise
+            _complain(f"there is not enough memory ({in_one_line(error)}): lower what is large, or use another device")
+            code = 2
+        sys.exit(exit_code(code))
 
 
 def _spec(name: str) -> CommandSpec | None:
@@ -130,13 +139,28 @@ def _imported(spec: CommandSpec) -> Callable[..., Any]:
     """A command, or one that says why it cannot be imported: a broken plugin takes no other command down."""
     try:
         return import_target(spec.target)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may fail in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a stranger's module may fail in any way
         reason = MemstackError(f"command {spec.name!r} cannot be imported from {spec.target}: {in_one_line(error)}")
 
     def fail() -> None:
         raise reason
 
     return fail
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """True for what Python, torch on any device, and C++ libraries raise when there is no room."""
+    words = ("out of memory", "not enough memory", "allocate memory", "size calculation overflowed", "bad_alloc")
+    return isinstance(error, MemoryError) or any(each in str(error).lower() for each in words)
+
+
+def _text_of(error: Exception) -> str:
+    """What is wrong, as the error says it; of one that says nothing, its name."""
+    if isinstance(error, LineError):
+        return _usage_text(error)
+    return str(error).strip() or type(error).__name__
 
 
 def _complain(message: str) -> None:

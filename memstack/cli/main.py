@@ -1,13 +1,13 @@
 """The command line: its own commands and those of plugins, one door for errors."""
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from memstack.cli.console import say
+from memstack.cli.console import say, write_any_text
 from memstack.cli.group import Group
+from memstack.plugins.distributions import with_version
 from memstack.plugins.registry import registry
 
 app = typer.Typer(
@@ -23,8 +23,8 @@ def _show_version(wanted: bool) -> None:
     if not wanted:
         return
     searching = sorted({library for spec in registry().specs() for library in spec.installed()})
-    libraries = ", ".join([f"Python {sys.version.partition(' ')[0]}", f"torch {version('torch')}", *searching])
-    say(f"memstack {version('memstack')} ({libraries})")
+    libraries = ", ".join([f"Python {sys.version.partition(' ')[0]}", with_version("torch"), *searching])
+    say(f"{with_version('memstack')} ({libraries})")
     raise typer.Exit
 
 
@@ -42,4 +42,5 @@ def options(
 
 def main() -> None:
     """Run the command line; what goes wrong is one line and exit code 2, ``--debug`` shows its traceback."""
+    write_any_text()
     app()

@@ -7,6 +7,7 @@ from memstack.measure import Measurement
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record, RecordedOptions
 from memstack.testing.runner import PromiseResult
+from memstack.testing.thorough.report import Tried
 
 
 class Promises(Frozen):
@@ -38,3 +39,17 @@ class CheckRecord(Record):
     promises: Promises
     measurements: Measurements | None = None
     """None if only the promises were asked for."""
+
+
+class ThoroughRecord(Record):
+    """What ``memstack check --thorough --json`` writes."""
+
+    kind: Literal["thorough-check"] = "thorough-check"
+    backend: str
+    libraries: tuple[str, ...]
+    """What its search needs, with versions."""
+    options: RecordedOptions
+    """Those given, which were set in every attempt; the others were drawn."""
+    seed: int
+    """Repeats every attempt; how many there are is said by ``tried``."""
+    tried: tuple[Tried, ...]

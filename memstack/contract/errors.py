@@ -72,6 +72,14 @@ class CorpusUnavailableError(MemstackError, ImportError):
     """The corpus is registered, but a library it needs is not installed."""
 
 
+class CopyError(MemstackError, TypeError):
+    """A memory cannot be copied, for it holds what cannot be."""
+
+
+class ForkError(MemstackError, RuntimeError):
+    """A memory is used in a process that was forked from its own, into which what it needs did not come along."""
+
+
 class OptionsError(MemstackError, ValueError):
     """A backend or a corpus was given an option it does not have, or a value it cannot use."""
 
@@ -100,4 +108,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def in_one_line(error: BaseException) -> str:
     """Return an error's class and message as one line of at most 300 characters."""
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error of a stranger may fail at that as well
+        text = "it does not say what went wrong"
+    return f"{type(error).__name__}: {textwrap.shorten(text, 300)}"

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from memstack.contract.copying import Copied
 from memstack.contract.ground_truth import nearest_in_state
 from memstack.contract.handles import Handled
 from memstack.contract.result import SearchResult
@@ -15,7 +16,7 @@ from memstack.contract.state import select_rows
 from memstack.contract.validation import Padded, check_add, check_select
 
 
-class Memory(Handled, ABC):
+class Memory(Handled, Copied, ABC):
     """Many independent first-in-first-out stores of (key, value) pairs behind one object, searched by inner product.
 
     Implements the external memory of Memorizing Transformers (arXiv 2203.08913, section 3): each row (a document of

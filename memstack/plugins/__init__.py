@@ -1,6 +1,6 @@
 """Plugins: hooks, records, the registry that finds them, and the configuration they are chosen by."""
 
 from memstack.contract.errors import CacheError
-from memstack.plugins.disk_cache import cached
+from memstack.plugins.disk_cache import cached, forget, kept
 
-__all__ = ["CacheError", "cached"]
+__all__ = ["CacheError", "cached", "forget", "kept"]

@@ -1,15 +1,15 @@
 """TOML -> validated, frozen, strict configuration. One file, one ``--set a.b=c``, no globals."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
+from memstack.plugins.config_text import DEEPEST, QUOTED, check_texts, parse_setting, quoted, read_toml
 from memstack.plugins.secrets import fields_of, inner_model, keeps_secret, without_secrets
 
 
@@ -24,7 +24,7 @@ class ProbeConfig(Frozen):
 
     every: NonNegativeInt = 100
     """Searches of a memory from one comparison with exact search to the next; 0 compares none."""
-    sampled: PositiveInt = 64
+    sampled: int = Field(default=64, gt=0, le=2**20)
     """Queries of a search that are compared, per row and head."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """The recall below which something is done."""
@@ -37,9 +37,9 @@ class MemoryConfig(Frozen):
 
     backend: str = "exact"
     """Name of a registered backend; ``memstack backends`` lists them."""
-    capacity: PositiveInt = 8192
+    capacity: int = Field(default=8192, gt=0, lt=2**62)
     """Entries per row and head; the oldest leave first."""
-    neighbours: PositiveInt = 32
+    neighbours: int = Field(default=32, gt=0, le=2**16)
     """Entries retrieved per query (k)."""
     options: dict[str, Any] = {}
     """Exactly the fields of that backend's Options."""
@@ -50,18 +50,23 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def load(model: type[Config], path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a TOML file into ``model``, after applying ``a.b=value`` overrides; ConfigError names file, key and mend."""
+    """Read a TOML file into ``model``, after applying ``a.b=value`` overrides; ConfigError names file, key and mend.
+
+    Where an override is what is wrong, it is named instead of the file.
+    """
+    tree, given = read_toml(path), list(overrides)
+    check_texts(tree, str(path))
+    changed = apply(tree, given)
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no configuration file {path}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    return validate(model, apply(tree, overrides), str(path))
+        return model.model_validate(changed)
+    except ValidationError as error:
+        origin = _settings_to_blame(model, tree, given, error) or f"{path}: "
+        raise ConfigError(f"{origin}{first_problem(error, model)}") from None
 
 
 def validate(model: type[Config], tree: Mapping[str, Any], origin: str) -> Config:
     """Validate a tree of plain values; ``origin`` says in the error where it came from."""
+    check_texts(tree, origin)
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -73,34 +78,34 @@ def apply(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     result = _copied(tree)
     for override in overrides:
         path, equals, text = override.partition("=")
-        if not equals or not path.strip():
-            raise ConfigError(f"a setting is key=value, such as memory.backend=hnsw; got {override!r}")
-        *parents, last = [part.strip() for part in path.split(".")]
+        names = [part.strip() for part in path.split(".")]
+        if not equals or not all(names) or len(names) > DEEPEST:
+            # Of what it should be set to, which may be a secret, nothing; without a key there is none.
+            came = f"{path}=..." if equals else override
+            raise ConfigError(f"a setting is key=value, such as memory.backend=hnsw; got {quoted(came)}")
         section = result
-        for name in parents:
+        for name in names[:-1]:
             section = section.setdefault(name, {})
             if not isinstance(section, dict):
-                # Without what it should be set to, which may be a secret.
                 raise ConfigError(f"{path.strip()}: {name} is a value, not a section")
-        section[last] = _value(text.strip())
+        section[names[-1]] = parse_setting(path.strip(), text.strip())
+    check_texts(result, "--set")
     return result
 
 
 def dump(config: BaseModel) -> str:
-    """Return the configuration as TOML, every key resolved, so that a run can be made again; secrets are left out."""
-    return tomli_w.dumps(plain(config))
+    """Return the configuration as TOML, every key resolved, so that a run can be made again; secrets are left out.
+
+    ConfigError for a path that is not UTF-8, which no TOML file holds.
+    """
+    tree = plain(config)
+    check_texts(tree, "the configuration")
+    return tomli_w.dumps(tree)
 
 
 def plain(config: BaseModel) -> dict[str, Any]:
     """Return the configuration as plain values, every key resolved, without what is None and without secrets."""
     return to_jsonable_python(without_secrets(config.model_dump(exclude_none=True)))
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,13 +120,39 @@ def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problem = error.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
-        reason = problem["msg"].removeprefix("Value error, ")
+        reason = " ".join(problem["msg"].removeprefix("Value error, ").split())
         unsaid = problem["type"] in ("missing", "value_error") or _is_hidden(model, path)
-        came = "" if unsaid else f", got {problem['input']!r}"
-        return f"{'.'.join(path)}: {reason}{came}" if path else f"{reason}{came}"
+        came = "" if unsaid else f", got {quoted(problem['input'])}"
+        return f"{_dotted(path)}: {reason}{came}" if path else f"{reason}{came}"
     known = list(_fields_at(model, path[:-1]))
-    hint = did_you_mean(path[-1], known)
-    return f"{'.'.join(path)} is not a known key{hint} (known: {', '.join(known)})"
+    hint = did_you_mean(path[-1][:QUOTED], known)
+    return f"{_dotted(path)} is not a known key{hint} (known: {', '.join(known)})"
+
+
+def _settings_to_blame(
+    model: type[Config], tree: Mapping[str, Any], overrides: list[str], error: ValidationError
+) -> str:
+    """``--set``, with the keys if the error does not name one, unless it is the file that is wrong."""
+    at = [str(part) for part in error.errors()[0]["loc"]]
+    keys = [[part.strip() for part in each.partition("=")[0].split(".")] for each in overrides]
+    if any(at[: len(key)] == key for key in keys):
+        return "--set "
+    inside = [".".join(key) for key in keys if key[: len(at)] == at]
+    return f"--set {' and '.join(inside)}: " if inside and _is_valid(model, tree) else ""
+
+
+def _is_valid(model: type[Config], tree: Mapping[str, Any]) -> bool:
+    try:
+        model.model_validate(tree)
+    except ValidationError:
+        return False
+    return True
+
+
+def _dotted(path: list[str]) -> str:
+    """A path of keys as text in one line."""
+    text = ".".join(path)
+    return text if text.isprintable() and len(text) <= QUOTED else quoted(text)
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> dict[str, Any]:

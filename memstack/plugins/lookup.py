@@ -20,6 +20,7 @@ from memstack.contract.errors import (
 )
 from memstack.plugins import secrets
 from memstack.plugins.config import Frozen, first_problem
+from memstack.plugins.guests import guest
 from memstack.plugins.specs import BackendSpec, CommandSpec, CorpusSpec, LibrarySpec, import_target
 
 Spec = TypeVar("Spec", BackendSpec, CorpusSpec, CommandSpec)
@@ -31,7 +32,7 @@ class Source:
     """Where a plugin comes from."""
 
     name: str
-    """Its entry point's."""
+    """Its entry point's; empty if that cannot be read."""
     distribution: str
     """Name and version of the installed distribution, such as ``memstack 0.1.0``; empty if registered by hand."""
 
@@ -41,7 +42,8 @@ class Source:
         return f"{self.name} of {self.distribution}" if self.distribution else self.name
 
     def __str__(self) -> str:
-        return f"plugin {self.name!r}" + (f" of {self.distribution}" if self.distribution else "")
+        plugin = f"plugin {self.name!r}" if self.name else "a plugin"
+        return f"{plugin} of {self.distribution}" if self.distribution else plugin
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Kind:
 
 BACKEND = Kind("backend", "memory backend", UnknownBackendError, DuplicateBackendError, BackendUnavailableError)
 CORPUS = Kind("corpus", "corpus", UnknownCorpusError, DuplicateCorpusError, CorpusUnavailableError)
+NO_PLUGINS = (
+    "; not even memstack's own, which are found by its metadata, memstack-*.dist-info: install it with pip, or have"
+    " what freezes the program take that along"
+)
 
 
 def only(kind: Kind, offers: Sequence[Offer[Spec]], name: str, broken: Iterable[str]) -> Spec:
@@ -83,7 +89,9 @@ def only(kind: Kind, offers: Sequence[Offer[Spec]], name: str, broken: Iterable[
     if not found:
         names = [offer.spec.name for offer in offers]
         hint, problems = did_you_mean(name, names), "".join(f"; {problem}" for problem in broken)
-        raise kind.unknown(f"no {kind.title} is called {name!r}{hint} (registered: {', '.join(names)}){problems}")
+        registered = f"(registered: {', '.join(names) or 'none'})"
+        what = problems or NO_PLUGINS * (not names)
+        raise kind.unknown(f"no {kind.title} is called {name!r}{hint} {registered}{what}")
     if len(found) > 1:
         raise kind.duplicate(offered_twice(kind.name, name, [offer.source for offer in found]))
     return found[0].spec
@@ -93,11 +101,14 @@ def load_target(kind: Kind, spec: LibrarySpec) -> Any:
     """Import the class of a record; the kind's error, with the pip line, if a library is missing."""
     if missing := spec.missing():
         raise kind.unavailable(f"{kind.name} {spec.name!r} needs {', '.join(missing)}: {spec.pip_line}")
-    try:
-        return import_target(spec.target)
-    except (Exception, SystemExit) as error:
+    loaded: list[Any] = []
+    failed: list[BaseException] = []
+    with guest(failed.append):
+        loaded.append(import_target(spec.target))
+    for error in failed:
         why = f"cannot be imported from {spec.target}: {in_one_line(error)}"
         raise kind.unavailable(f"{kind.name} {spec.name!r} {why}") from error
+    return loaded[0]
 
 
 def checked(kind: Kind, name: str, model: type[Options], options: Mapping[str, Any]) -> Options:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from memstack.contract.errors import RecordError
 from memstack.plugins.config import Frozen, first_problem
+from memstack.plugins.paths import read_ordinary
 from memstack.plugins.secrets import without_secrets
 
 RecordedOptions = Annotated[dict[str, Any], BeforeValidator(without_secrets)]
 """A backend's options as a record keeps them: without its secrets."""
 MEND = "use another copy, or measure again"
+LONGEST = 1 << 30
+"""Bytes of a record that are read."""
 
 
 class Record(Frozen):
@@ -38,9 +41,12 @@ class Record(Frozen):
         Raises RecordError, in one line, for a file that is missing or damaged, of another kind or another version.
         """
         try:
-            tree = from_json(path.read_bytes())
+            tree = from_json(read_ordinary(path, LONGEST))
         except FileNotFoundError:
             raise RecordError(f"there is no file {path}") from None
+        except OSError as error:
+            what = f"{cls.__name__}: {error.strerror}; name another file"
+            raise RecordError(f"{path} cannot be read as a {what}") from None
         except ValueError as error:
             raise RecordError(f"{path} is damaged, it is no JSON ({error}): {MEND}") from None
         return cls.of(tree, str(path))
@@ -70,7 +76,21 @@ class Record(Frozen):
         first = {name: tree[name] for name in ("kind", "version")}
         # Not every number is finite: the perplexity of a model that knows nothing can be too large for one. And an
         # option may be anything.
-        return to_json(first | tree, indent=indent, inf_nan_mode="constants", fallback=str).decode()
+        try:
+            return to_json(first | tree, indent=indent, inf_nan_mode="constants", fallback=str).decode()
+        except (PydanticSerializationError, UnicodeEncodeError):  # a path that is not UTF-8
+            return to_json(_as_text(first | tree), indent=indent, inf_nan_mode="constants", fallback=str).decode()
+
+
+def _as_text(value: Any) -> Any:
+    """The value with every text in it, keys included, as UTF-8 can write it: what it cannot is spelled out."""
+    if isinstance(value, Mapping):
+        return {_as_text(key): _as_text(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_text(each) for each in value]
+    if isinstance(value, str | Path):
+        return str(value).encode(errors="backslashreplace").decode()
+    return value
 
 
 def write_whole(path: Path, text: str) -> None:

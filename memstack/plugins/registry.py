@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +11,8 @@ import pluggy
 from memstack.contract.corpus import Corpus
 from memstack.contract.errors import DuplicateCommandError, in_one_line
 from memstack.plugins import hookspecs, secrets
+from memstack.plugins.distributions import plugin_entries
+from memstack.plugins.guests import guest
 from memstack.plugins.lookup import (
     BACKEND,
     CORPUS,
@@ -24,6 +25,7 @@ from memstack.plugins.lookup import (
     offered_twice,
     only,
 )
+from memstack.plugins.room import refuse_too_large, too_large
 from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
 
 if TYPE_CHECKING:
@@ -45,13 +47,13 @@ class Registry:
 
     def discover(self) -> Registry:
         """Load every plugin of the entry-point group ``memstack``."""
-        for entry in sorted(importlib.metadata.entry_points(group=hookspecs.PROJECT), key=lambda entry: entry.name):
-            source = Source(entry.name, f"{entry.dist.name} {entry.dist.version}" if entry.dist else "")
-            try:
+        entries, unreadable = plugin_entries(hookspecs.PROJECT)
+        for entry, distribution in entries:
+            source = Source(entry.name, distribution)
+            with guest(functools.partial(self._note, source, entry.value)):
                 self.register(entry.load(), source.name, source.distribution)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may fail in any way
-                self._sources[source.key] = source
-                self.broken[source.key] = f"{entry.value}: {in_one_line(error)}"
+        for distribution, reason in unreadable.items():
+            self._note(Source("", distribution), reason)
         return self
 
     def register(self, plugin: object, name: str, distribution: str = "") -> None:
@@ -140,9 +142,13 @@ class Registry:
         given = self.options(name, options)
         # The contract leaves constructors alone: a backend's takes a shape and its own Options.
         build: Callable[[MemoryShape, BackendOptions], Memory] = cast(Any, self.backend_class(name))
+        refuse_too_large(shape, given)
         # Buffers made in inference mode could never be written outside it.
         with torch.inference_mode(False):
-            return build(shape, given)
+            try:
+                return build(shape, given)
+            except MemoryError as error:
+                raise too_large(shape, in_one_line(error)) from error
 
     def create_corpus(self, name: str, **options: Any) -> Corpus:
         """Build a corpus."""
@@ -173,14 +179,17 @@ class Registry:
         found: list[Offer[Spec]] = []
         for implementation in getattr(self._plugins.hook, hook).get_hookimpls():
             source = self._sources[implementation.plugin_name]
-            try:
+            with guest(functools.partial(self._note, source, hook)):
                 specs: list[Any] = list(implementation.function())
                 if wrong := [spec for spec in specs if not isinstance(spec, kind)]:
                     raise TypeError(f"it should return {kind.__name__}s, got {wrong[0]!r}")
                 found += [Offer(spec, source) for spec in specs]
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - as in discover()
-                self.broken[source.key] = f"{hook}: {in_one_line(error)}"
         return found
+
+    def _note(self, source: Source, what: str, error: BaseException | None = None) -> None:
+        """Write down that a plugin is broken: what of it, and how that failed."""
+        self._sources[source.key] = source
+        self.broken[source.key] = what if error is None else f"{what}: {in_one_line(error)}"
 
 
 @functools.cache

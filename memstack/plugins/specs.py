@@ -1,15 +1,14 @@
 """What a plugin says about its parts: records that can be listed without importing anything, and their options."""
 
-import functools
 import importlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from typing import Any
 
 from memstack.plugins.config import Frozen
+from memstack.plugins.distributions import packages, with_version
 
 
 class BackendOptions(Frozen):
@@ -34,6 +33,11 @@ class LibrarySpec:
     """What pip should install when one of them is missing."""
     test_options: dict[str, Any] = field(default_factory=dict[str, Any])
     """Options that the conformance kit tests with; of a backend, small enough that a trained or rebuilt path runs."""
+
+    def __post_init__(self) -> None:
+        _expect_texts(self.name, self.target, self.summary)
+        if isinstance(self.requires, str):
+            raise TypeError(f"requires should be a tuple of import names, got {self.requires!r}")
 
     @property
     def pip_line(self) -> str:
@@ -68,6 +72,8 @@ class BackendSpec(LibrarySpec):
     search_space: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])
     """The option that trades accuracy for time, with the values worth trying, the least accurate first; an option with
     a single value is set along with it. ``memstack report`` and ``memstack tune`` try every combination."""
+    yardstick: bool = False
+    """True if ``memstack check`` measures it beside any other backend, for comparison."""
 
     def settings(self) -> list[dict[str, Any]]:
         """Return the options of every setting of the search space, in its order; without one, the defaults."""
@@ -98,29 +104,27 @@ class CommandSpec:
     examples: tuple[str, ...] = ()
     """Command lines that help shows below the options."""
 
+    def __post_init__(self) -> None:
+        _expect_texts(self.name, self.target, self.summary)
+
+
+def _expect_texts(name: object, target: object, summary: object) -> None:
+    """TypeError, in the plugin that made such a record, before it is sorted and shown among all others."""
+    if not all(isinstance(each, str) for each in (name, target, summary)):
+        raise TypeError(f"name, target and summary of a record should be texts, got {name!r}, {target!r}, {summary!r}")
+
 
 def _providers(library: str) -> list[str]:
-    distributions = _distributions().get(library.partition(".")[0], [library])
-    return [_with_version(name) for name in sorted(set(distributions))]
-
-
-def _with_version(distribution: str) -> str:
-    try:
-        return f"{distribution} {version(distribution)}"
-    except PackageNotFoundError:
-        return distribution
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    """Import names -> distributions. Cached: reading every distribution's files takes some 0.2 s."""
-    return packages_distributions()
+    distributions = packages().get(library.partition(".")[0], [library])
+    return [with_version(name) for name in sorted(set(distributions))]
 
 
 def _installed(library: str) -> bool:
     try:
         return find_spec(library) is not None
-    except (ImportError, ValueError):  # the package that should hold it is missing or half removed
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - what should hold it is missing, half removed, or fails in a way of its own
         return False
 
 

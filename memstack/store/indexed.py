@@ -1,10 +1,9 @@
 """IndexedMemory: a first-in-first-out store of keys and values; a subclass keeps a search index in step with it."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,6 +15,7 @@ from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state
 from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
 from memstack.store.ledger import Ledger
@@ -38,7 +38,7 @@ class IndexedMemory(Memory):
     """
 
     class Options(StoreOptions):
-        overlap: bool = False
+        overlap: Annotated[bool, PLACEMENT] = False
         """Let ``add`` return at once and write in a background thread, beside the model's next forward. Order is kept:
         whatever is asked next waits for it, and raises what went wrong in it, instead of doing what was asked: an add
         that raises so was not done either. (On a GPU, call from the default stream.)
@@ -58,10 +58,6 @@ class IndexedMemory(Memory):
     def __getstate__(self) -> Any:
         self.__ledger.journal.settle()  # a copy holds what was added before it was made
         return super().__getstate__()
-
-    def __copy__(self) -> Self:
-        """Return a copy that shares nothing: two memories on one store would write over each other."""
-        return copy.deepcopy(self)
 
     # What a backend writes --------------------------------------------------------------------------------------
 

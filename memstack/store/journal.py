@@ -5,15 +5,14 @@ off, by Ctrl-C or by an error, it is made whole, or as if it had never been, at 
 whoever asks the memory next does it first.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, NamedTuple, TypeVar
-from weakref import WeakSet
 
 from memstack.store.changes import Change
+from memstack.store.forking import tell_of_forks
 
 Answer = TypeVar("Answer")
 
@@ -37,7 +36,7 @@ class Journal:
         self._turn = threading.RLock()
         self._pending: Undertaking | None = None
         self._errors: list[BaseException] = []
-        _JOURNALS.add(self)
+        tell_of_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has nothing to do: what is pending here is done first, so that it is in whatever is copied."""
@@ -81,6 +80,16 @@ class Journal:
         self._pending = undertaking
         with suppress(RuntimeError):  # there is no thread to be had: whoever asks next does it
             threading.Thread(target=self._in_background, name="memstack-add").start()
+
+    def before_fork(self) -> None:
+        """Wait for whoever is at work: in the process that a fork makes, it would never end."""
+        if self._pending is not None and _WORKING.get() is not self:
+            with self._turn:
+                pass  # its error is left for whoever asks next
+
+    def after_fork(self) -> None:
+        """Take turns anew: whoever had one in the parent is not here, and what is pending is done by who asks next."""
+        self._turn = threading.RLock()
 
     def report(self, error: Exception) -> None:
         """Have an error raised where the memory is next asked something."""
@@ -130,10 +139,6 @@ class Journal:
             self._turn.release()
         return free
 
-    def _after_fork(self) -> None:
-        """Whatever thread was at work in the parent is not here: what it was at is pending still."""
-        self._turn = threading.RLock()
-
 
 def _nothing() -> None:
     """There is nothing to ask but that all is settled."""
@@ -141,13 +146,3 @@ def _nothing() -> None:
 
 _WORKING: ContextVar[Journal | None] = ContextVar("memstack-working", default=None)
 """Whose change the thread at hand is part of; a pool's threads know it if they run in a copy of its context."""
-_JOURNALS: WeakSet[Journal] = WeakSet()
-
-
-def _renew() -> None:
-    for journal in list(_JOURNALS):
-        journal._after_fork()  # pyright: ignore[reportPrivateUsage]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)

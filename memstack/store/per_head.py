@@ -2,23 +2,27 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextvars import copy_context
-from typing import Any, Protocol
+from itertools import product
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int, Int64
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn.functional import pad
 
 from memstack.contract.shape import MemoryShape
+from memstack.plugins.placement import PLACEMENT
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Vectors
+from memstack.store.workers import Workers
 
 Array = np.ndarray[Any, Any]
 
+MOST_THREADS = 256
 LARGEST = 1e15  # libraries square and sum; beyond some 1e18 that is infinite, and one of them ends the process
 
 
@@ -39,6 +43,14 @@ class SearchIndex(Protocol):
         ...
 
 
+class _Indexes(dict[int, list[SearchIndex]]):
+    """The indexes of every row that has some, one for each head."""
+
+    def __reduce__(self) -> Any:
+        """A copy has none: libraries do not copy theirs, and a row without is searched exactly until its next add."""
+        return _Indexes, ()
+
+
 class PerHeadIndexMemory(IndexedMemory):
     """For libraries that know a single index only: rows x heads of them, behind one memory.
 
@@ -51,14 +63,14 @@ class PerHeadIndexMemory(IndexedMemory):
     class Options(IndexedMemory.Options):
         exact_below: PositiveInt = 1024
         """A row with fewer entries than this is searched exactly; its indexes are built when it has as many."""
-        threads: PositiveInt | None = None
+        threads: Annotated[PositiveInt | None, PLACEMENT] = Field(default=None, le=MOST_THREADS)
         """Indexes worked on at once; by default as many as torch uses threads."""
 
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         self.options = options or self.Options()
         super().__init__(shape, self.options)
-        self.__pool = self.__new_pool()
-        self.__indexes: dict[int, list[SearchIndex]] = {}
+        self.__workers = Workers()
+        self.__indexes = _Indexes()
 
     @property
     def exact_below(self) -> int:
@@ -74,19 +86,6 @@ class PerHeadIndexMemory(IndexedMemory):
     def __threads(self) -> int:
         return self.options.threads or torch.get_num_threads()
 
-    def __new_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.__threads, "memstack-index", self.prepare_thread, (self.threads_per_index,))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy has threads of its own, and builds its indexes at its next add; until then it searches exactly."""
-        attributes = dict(super().__getstate__())
-        del attributes["_PerHeadIndexMemory__pool"]
-        return attributes | {"_PerHeadIndexMemory__indexes": {}}
-
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        vars(self).update(attributes)
-        self.__pool = self.__new_pool()
-
     @abstractmethod
     def build_index(self, keys: Float32[Array, "n key_dim"]) -> SearchIndex:
         """Build an index of the keys in slots 0 to n - 1.
@@ -101,6 +100,7 @@ class PerHeadIndexMemory(IndexedMemory):
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
+        self.__enter_process()
         held = np.maximum(self.lengths[rows].numpy(), slots.amax(1).numpy() + 1)
         indexed = [place for place, n in enumerate(held) if n >= self.exact_below]
         data, targets = _to_numpy(keys), slots.numpy()
@@ -124,6 +124,7 @@ class PerHeadIndexMemory(IndexedMemory):
     def index_search(
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
     ) -> Int[Tensor, "rows heads q candidates"]:
+        self.__enter_process()
         data = np.nan_to_num(_to_numpy(queries))
         rows = sorted(self.__indexes)
         try:
@@ -151,6 +152,11 @@ class PerHeadIndexMemory(IndexedMemory):
     def index_restore(self, rows: Bool[Tensor, " rows"]) -> None:
         self.index_forget(rows)  # until the next add these rows are searched exactly
 
+    def __enter_process(self) -> None:
+        """In a forked process, do without indexes that were being worked on when it was forked."""
+        if self.__workers.left_behind(self.__indexes):
+            self.__indexes = _Indexes()
+
     def _drop(self, rows: list[int]) -> None:
         for row in rows:
             self.__indexes.pop(row, None)
@@ -163,18 +169,22 @@ class PerHeadIndexMemory(IndexedMemory):
 
     def _everywhere(self, work: Callable[[int, int], Any], rows: list[int]) -> list[list[Any]]:
         """Run ``work`` for every head of these rows, in parallel; the first error is raised once all have ended."""
-        # In copies of the context, so that work inside a background add may read the store and not wait for that add.
-        futures = [
-            [self.__pool.submit(copy_context().run, work, row, head) for head in range(self.shape.heads)]
-            for row in rows
-        ]
-        try:
-            wait([future for heads in futures for future in heads])
-        except BaseException:  # an interrupt: nothing may go on writing behind the caller's back
-            for future in (future for heads in futures for future in heads if not future.cancel()):
-                future.exception()
-            raise
-        return [[future.result() for future in heads] for heads in futures]
+        pool = self.__workers.pool(self.__threads, self.prepare_thread, self.threads_per_index)
+        futures: list[Future[Any]] = []
+        with self.__workers.at_work():
+            try:
+                for row, head in product(rows, range(self.shape.heads)):
+                    # In a copy of the context, so that work inside a background add may read the store and not wait
+                    # for that add.
+                    futures.append(pool.submit(copy_context().run, work, row, head))
+                wait(futures)
+            except BaseException:  # an interrupt: nothing may go on writing behind the caller's back
+                for future in (future for future in futures if not future.cancel()):
+                    future.exception()
+                raise
+        done = [future.result() for future in futures]
+        heads = self.shape.heads
+        return [done[place * heads :][:heads] for place in range(len(rows))]
 
 
 def _to_numpy(tensor: Vectors) -> Array:

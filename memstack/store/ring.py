@@ -4,8 +4,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from memstack.contract.copying import Copied
 
-class Ring:
+
+class Ring(Copied):
     """The counters of a first-in-first-out store of ``capacity`` slots per row; they lie on the CPU.
 
     Insertion i of a row falls on slot i modulo the capacity, where it replaces the one that came a round before.

@@ -7,7 +7,7 @@ from errno import EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import DirectoryPath, field_validator, model_validator
@@ -15,6 +15,7 @@ from pydantic import DirectoryPath, field_validator, model_validator
 from memstack.contract.errors import ShapeError
 from memstack.contract.shape import MemoryShape
 from memstack.contract.validation import usable_device
+from memstack.plugins.placement import PLACEMENT
 from memstack.plugins.specs import BackendOptions
 from memstack.store.int8 import Quantised, Vectors
 
@@ -22,16 +23,16 @@ from memstack.store.int8 import Quantised, Vectors
 class StoreOptions(BackendOptions):
     """How keys and values are kept."""
 
-    device: str = "cpu"
+    device: Annotated[str, PLACEMENT] = "cpu"
     """Where the store lives, as torch names devices. It is searched and summed there: between it and a model on another
     device go only new entries, queries, weights and answers, which a GPU takes from a CPU without waiting."""
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     """How keys and values are stored: in float32 an entry takes 4 (key_dim + value_dim) bytes, in float16 and bfloat16
     2 (key_dim + value_dim), in int8 key_dim + value_dim + 4: a byte per number and two per vector, for its scale.
     Scores are always float32, and those of the keys as they are stored."""
-    pinned: bool = False
+    pinned: Annotated[bool, PLACEMENT] = False
     """Keep a store on the CPU in page-locked memory, for a GPU to read. (Never run on a GPU yet.)"""
-    folder: DirectoryPath | None = None
+    folder: Annotated[DirectoryPath | None, PLACEMENT] = None
     """Keep a store on the CPU in files of this folder, as many bytes as it takes in memory: for more entries than
     memory holds. The files have no names, each memory has its own, and they are gone when it is, or its process.
     What an index holds beside the store, and a saved state, are in memory all the same."""

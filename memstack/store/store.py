@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from memstack.contract.copying import BY_VALUE, by_value
+from memstack.contract.errors import ForkError
 from memstack.contract.shape import MemoryShape
 from memstack.store.embedding_bag import inner_products
+from memstack.store.forking import tell_of_forks
 from memstack.store.int8 import Quantised, Vectors
 from memstack.store.storage import StoreOptions, new_vectors
 from memstack.store.stored_entries import StoredEntries
@@ -32,14 +35,33 @@ class Store:
         with torch.inference_mode(False):
             self._key_vectors = new_vectors(shape, shape.key_dim, options)
             self._value_vectors = new_vectors(shape, shape.value_dim, options)
+        self._forked = False
+        tell_of_forks(self)
 
     def __deepcopy__(self, _: dict[int, Any]) -> "Store":
         """Return a copy that lies where this one does: torch's would leave files and page-locked memory."""
-        made = Store(self.shape, self._options)
-        for name in ("_key_vectors", "_value_vectors"):
-            for theirs, own in zip(_parts(getattr(made, name)), _parts(getattr(self, name)), strict=True):
-                theirs.copy_(own)
-        return made
+        return _filled(self.shape, self._options, *self.numbers())
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Send the numbers, to lie in the copy as they do here."""
+        numbers = self.numbers()
+        return _filled, (self.shape, self._options, *(map(by_value, numbers) if protocol >= BY_VALUE else numbers))
+
+    def before_fork(self) -> None:
+        """Do nothing: a store at rest is whole."""
+
+    def after_fork(self) -> None:
+        """Note that both processes see what is written to files, and that page-locked memory stays with the other."""
+        self._forked = self._options.pinned or self._options.folder is not None
+
+    def _check_process(self) -> None:
+        """Raise ForkError in a process that was forked from the one whose store it is, if that stayed there."""
+        if self._forked:
+            where = "page-locked memory" if self._options.pinned else f"files of {self._options.folder}"
+            raise ForkError(
+                f"this memory lies in {where}, which a forked process cannot have for itself: copy it before the fork, "
+                "start the process with 'spawn', or make the memory there"
+            )
 
     @property
     def keys(self) -> Float[Tensor, "rows heads capacity key_dim"] | Quantised:
@@ -53,6 +75,7 @@ class Store:
 
     def as_stored(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys as they will be read once they are stored, and values to be stored, on the store's device."""
+        self._check_process()
         keys, values = keys.to(self.device, self.dtype), values.to(self.device, self.dtype)
         return (Quantised.of(keys).to(self.dtype) if isinstance(self._key_vectors, Quantised) else keys), values
 
@@ -101,8 +124,23 @@ class Store:
         """Return the entries at (rows, query_heads, q, k) indices, to be read in place for a question on ``device``."""
         return StoredEntries(self._key_vectors, self._value_vectors, index, device, check_fresh)
 
+    def numbers(self) -> tuple[Tensor, ...]:
+        """Return all tensors, in an order of their own."""
+        self._check_process()
+        return (*_parts(self._key_vectors), *_parts(self._value_vectors))
+
     def _by_slot(self, vectors: Vectors) -> Vectors:
+        self._check_process()
         return vectors[: self.null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
+
+
+def _filled(shape: MemoryShape, options: StoreOptions, *numbers: Tensor) -> Store:
+    """Return a new store that holds these numbers."""
+    store = Store(shape, options)
+    with torch.inference_mode(False):
+        for own, given in zip(store.numbers(), numbers, strict=True):
+            own.copy_(given)
+    return store
 
 
 def _parts(vectors: Vectors) -> tuple[Tensor, ...]:

@@ -4,6 +4,7 @@ from memstack.testing.contract import MemoryContract
 from memstack.testing.corpus_contract import CorpusContract
 from memstack.testing.oracle import Oracle
 from memstack.testing.runner import PromiseResult, Report, check_corpus, check_memory, promises
+from memstack.testing.thorough import check_thoroughly
 from memstack.testing.wrapping import check_wrapper
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Report",
     "check_corpus",
     "check_memory",
+    "check_thoroughly",
     "check_wrapper",
     "promises",
 ]

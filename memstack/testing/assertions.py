@@ -87,7 +87,7 @@ def ensure_true_answer(found: SearchResult, queries: Tensor, k: int, oracle: Ora
         columns = [Column(*numbers) for numbers in zip(*parts, strict=True)]
         where = f"row {row}, query head {query_head}, query {q}"
         query = queries[row, query_head, q].tolist()
-        _ensure_order(columns, where)
+        ensure_order(columns, where)
         _ensure_stored(columns, query, oracle, (row, query_head // group), where)
         if exact:
             _ensure_best(columns, oracle.search(query, row, query_head // group, k), where)
@@ -110,7 +110,7 @@ def ensure_form(found: SearchResult, queries: Tensor, k: int, oracle: Oracle) ->
         ensure(part.device == queries.device, f"{name} should be on {queries.device}, got {part.device}")
 
 
-def _ensure_order(columns: Sequence[Column], where: str) -> None:
+def ensure_order(columns: Sequence[Column], where: str) -> None:
     """Found columns come first, best first, each position once; missing ones hold -inf, -1 and zeros."""
     live = [column for column in columns if column.position != -1]
     for place, column in enumerate(columns[len(live) :], len(live)):

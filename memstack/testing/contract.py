@@ -4,11 +4,13 @@ import importlib.util
 from unittest import SkipTest
 
 from memstack.testing.answers import AnswerContract
+from memstack.testing.copies import CopyContract
 from memstack.testing.defaults import DefaultContract
 from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
 from memstack.testing.interrupts import InterruptContract
+from memstack.testing.processes import ProcessContract
 from memstack.testing.recall import RecallContract
 from memstack.testing.rows import RowContract
 from memstack.testing.state import StateContract
@@ -17,6 +19,8 @@ from memstack.testing.taking import TakeContract
 
 
 class MemoryContract(
+    ProcessContract,
+    CopyContract,
     FactContract,
     DefaultContract,
     InterruptContract,

@@ -11,7 +11,7 @@ import torch
 from helpers.first_pass import needs_kernel
 from helpers.hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
 from memstack_exact import choice
-from memstack_exact.cpu import first_pass, library
+from memstack_exact.cpu import compiler, first_pass, library
 from memstack_exact.search import ExactMemory
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -154,7 +154,7 @@ def broken_compiler() -> bytes:
 
 def no_compiler() -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library.shutil, "which", lambda name: None)
+        patch.setattr(compiler.shutil, "which", lambda name: None)
         return COMPILED()
 
 

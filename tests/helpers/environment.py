@@ -53,8 +53,8 @@ class Environment:
         self.work.mkdir()
         lines = [f"import site; site.addsitedir({path!r})" for path in site.getsitepackages()]
         paths = {"base": str(folder), "platbase": str(folder)}
-        own = Path(sysconfig.get_path("purelib", "venv", vars=paths))
-        (own / "parent.pth").write_text("\n".join(lines), encoding="utf-8")
+        self.packages = Path(sysconfig.get_path("purelib", "venv", vars=paths))
+        (self.packages / "parent.pth").write_text("\n".join(lines), encoding="utf-8")
 
     def run(self, *arguments: object) -> Result:
         """Run this environment's Python in its working folder."""

@@ -78,7 +78,7 @@ def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_the_backend_of_the_guide_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guide's class and record, put together as it says, pass the kit."""
-    search, _, _, plugin, _ = python_blocks(GUIDE)
+    search, _, _, plugin, *_ = python_blocks(GUIDE)
     for name, code in {"memstack_sign.search": search, "memstack_sign": plugin}.items():
         module = types.ModuleType(name)
         exec(compile(code, name, "exec"), module.__dict__)

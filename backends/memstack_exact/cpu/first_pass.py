@@ -19,6 +19,11 @@ from memstack_exact.first_pass import FirstPass
 
 TILE, WORD = 16, 4
 """Keys whose sums fill a register, and dimensions that one instruction multiplies and adds."""
+WIDEST = (2**31 - 1) // (128 * 127)
+"""Dimensions whose sums fit into 32 bits: of a query's codes, up to 127, times the 128 that each of a key's is shifted
+by. What is searched by is 127 x 127 a dimension at most, and on its way there it may wrap round."""
+LARGEST = 2**31 - 1
+"""Entries of a memory whose numbers fit into 32 bits."""
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -30,6 +35,8 @@ class CpuFirstPass(FirstPass):
 
     def __init__(self, shape: MemoryShape, store: StoreOptions | None = None) -> None:
         """Keep the codes where ``store`` keeps the keys. Raises BackendUnavailableError where the loop cannot run."""
+        if reason := _too_large(shape):
+            raise BackendUnavailableError(f"first_pass = 'int8' adds in 32 bits, {reason}: set it to 'none'")
         kernel()  # or say why not; not kept, for a loaded library cannot be copied
         self._shape = shape
         memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
@@ -80,6 +87,13 @@ class CpuFirstPass(FirstPass):
         shape, (_, tiles, groups, *_) = self._shape, self.codes.shape
         at = _at(self.codes, torch.uint8), _at(self._scale, torch.bfloat16), _at(self._bounds, torch.float32)
         return Store(*at, tiles, groups, shape.heads, shape.capacity, shape.key_dim, DTYPES.index(dtype))
+
+
+def _too_large(shape: MemoryShape) -> str:
+    """Return why 32 bits are too few for memories of this shape; empty if they are enough."""
+    if shape.key_dim > WIDEST:
+        return f"enough for key_dim up to {WIDEST:,}, not {shape.key_dim:,}"
+    return f"enough for a capacity up to {LARGEST:,}, not {shape.capacity:,}" if shape.capacity > LARGEST else ""
 
 
 def _at(tensor: Tensor, *dtypes: torch.dtype) -> int:

@@ -24,6 +24,10 @@ SUM_ERROR = 2.0**-22
 """Rounding of a tensor core's sum, for each of its terms, relative to the vectors' lengths."""
 PACKING_ERROR = 2.0**-15
 """Change of a score by the number of a tile in its low bits, relative to the vectors' lengths."""
+MOST_ENTRIES = 1 << 28
+"""Of a memory: so many fall into the most buckets that a kernel holds at once."""
+MOST_NEIGHBOURS = 1 << 17
+"""Candidates of a query, eight for each neighbour, that a kernel holds at once."""
 VANISHING = 2e-18
 """Length of a vector whose coordinates' squares are too small for float32; the square of it is below every product."""
 LARGEST = 1e37
@@ -60,6 +64,8 @@ def unavailable(shape: MemoryShape, device: torch.device) -> str:
         return "needs a GPU of compute capability 8.0 or newer"
     if shape.key_dim > WIDEST:
         return f"is for key_dim up to {WIDEST}, not {shape.key_dim}"
+    if shape.capacity > MOST_ENTRIES:
+        return f"is for a capacity up to {MOST_ENTRIES:,}, not {shape.capacity:,}"
     return ""
 
 
@@ -121,6 +127,8 @@ class GpuFirstPass(FirstPass):
         from memstack_exact.gpu.launch import best_slots, question  # compile
 
         lengths = written.clamp(max=keys.shape[2])
+        if k > MOST_NEIGHBOURS:
+            return nearest_slots(keys, lengths, queries, k).sort(-1).values
         new = self._rounded(queries)
         slack, fits = self._slack(new, lengths)
         rounded_keys = keys if self._codes is None else self._codes

@@ -15,7 +15,8 @@ from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
-from memstack_models.training.perplexity import Evaluation, evaluate
+from memstack_models.training.device import pick_device
+from memstack_models.training.perplexity import Evaluation, Observe, evaluate
 from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.stream import Stream
 from memstack_models.training.trainer import Trainer
@@ -24,6 +25,7 @@ from memstack_models.transformer.transformer import Transformer
 
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it."""
+    pick_device(run.train.device)  # reading may take minutes, and this is known now
     corpus = tokenized(run.data, "train", tokenizer)
     notice(corpus, run)
     held_out: list[torch.Tensor] = []
@@ -39,27 +41,37 @@ def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
         say(f"note: {line}")
 
 
-def train_with_progress(trainer: Trainer, watch: Callable[[LogEntry], None] = lambda entry: None) -> None:
+def train_with_progress(
+    trainer: Trainer, watch: Callable[[LogEntry], None] = lambda entry: None, *, held: bool = False
+) -> None:
     """Train under a progress bar; each logged step is a line of numbers, also where there is no terminal for a bar.
 
-    ``watch`` is told what is logged, too.
+    ``watch`` is told what is logged, too. What cannot be printed ends no training. ``held`` is the trainer's.
     """
-    with progress_bar() as progress:
+    with progress_bar(lines=False) as progress:
         task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step)
 
         def report(entry: LogEntry) -> None:
-            progress.update(task, completed=entry.step)
             say(measured_text(entry) if entry.kind == "step" else validation_text(entry))
             watch(entry)
 
-        trainer.train(report)
+        def tick(step: int) -> None:
+            progress.update(task, completed=step)
+
+        trainer.train(report, held=held, tick=tick, tell=lambda line: say(f"note: {line}"))
 
 
-def evaluate_with_progress(title: str, model: Transformer, stream: Stream, tokenizer: Tokenizer) -> Evaluation:
+def evaluate_with_progress(
+    title: str,
+    model: Transformer,
+    stream: Stream,
+    tokenizer: Tokenizer,
+    observe: Observe = lambda segment, nats: None,
+) -> Evaluation:
     """Evaluate under a progress bar of tokens."""
     with progress_bar() as progress:
         task = progress.add_task(title, total=stream.reader.predicted_tokens)
-        return evaluate(model, stream, tokenizer.token_bytes, lambda tokens: progress.advance(task, tokens))
+        return evaluate(model, stream, tokenizer.token_bytes, partial(progress.advance, task), observe)
 
 
 def compare_with_progress(
@@ -88,11 +100,13 @@ def compare_with_progress(
 
 def measured_text(entry: StepEntry) -> str:
     """One step's numbers as a line."""
+    text = f"step {entry.step}: loss {entry.loss:.3f}, "
     shares = [share for heads in entry.memory_share for share in heads]
-    memory = f"{sum(shares) / len(shares):.0%} on memory, " if shares else ""
-    times = f"search {entry.search_ms} ms, add {entry.add_ms} ms"
+    if not shares:
+        return f"{text}{entry.tokens_per_s} tokens/s"
     recall = "" if entry.recall is None else f", recall {entry.recall:.3f}"
-    return f"step {entry.step}: loss {entry.loss:.3f}, {memory}{entry.tokens_per_s} tokens/s, {times}{recall}"
+    times = f"search {entry.search_ms} ms, add {entry.add_ms} ms{recall}"
+    return f"{text}{sum(shares) / len(shares):.0%} on memory, {entry.tokens_per_s} tokens/s, {times}"
 
 
 def validation_text(entry: ValidationEntry) -> str:

@@ -85,10 +85,25 @@ class Reader:
             "made_for": self._made_for,
         }
 
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """CheckpointError unless the state is of a reader of these documents and rows, somewhere in them."""
+        if not torch.equal(state["made_for"].cpu(), self._made_for):
+            raise CheckpointError(
+                "the saved reader read other documents, or rows: the corpus has changed since then; "
+                "give it the documents that it had, or begin a new run"
+            )
+        positions, (epoch, taken) = state["position"].tolist(), state["queue"].tolist()
+        for document, position in zip(state["document"].tolist(), positions, strict=True):
+            # A row that is idle, as the last ones of a single reading are, goes on counting to its segment's end.
+            longest = self.segment + (len(self.documents[document]) if 0 <= document < len(self.documents) else 0)
+            if document < IDLE or document >= len(self.documents) or not 0 <= position <= longest:
+                raise CheckpointError(f"the saved reader is at token {position} of document {document}: there is none")
+        if not 0 <= taken <= len(self._order) or not 0 <= epoch < 1 << 53:
+            raise CheckpointError(f"the saved reader is at document {taken} of epoch {epoch}: there is none")
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Continue with just the segments that would have followed; CheckpointError if made for other documents."""
-        if not torch.equal(state["made_for"].cpu(), self._made_for):
-            raise CheckpointError("the saved reader read other documents, or rows: the corpus has changed since then")
+        self.check_state(state)
         self._reading, self._position = state["document"].tolist(), state["position"].tolist()
         self._epoch, self._taken = state["queue"].tolist()
         self._order = self._ordered()
@@ -114,7 +129,8 @@ class Reader:
         count = len(self.documents)
         if self.once:
             return sorted(range(count), key=lambda i: -len(self.documents[i]))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self._epoch)
+        # Modulo what a generator takes: a seed may be a clock in nanoseconds.
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % (1 << 64))
         return torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu").tolist()
 
     def _read(self, row: int) -> tuple[Tensor, Tensor]:

@@ -6,22 +6,40 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 from torch import Tensor
 
+from memstack.plugins.bounds import LARGEST_COUNT
+from memstack.plugins.config import Frozen, first_problem
 from memstack_models.data.errors import CheckpointError
+from memstack_models.training.errors import going_on
+from memstack_models.training.records import strict_json
 
 FILE = "checkpoint.safetensors"
 FORMAT = 1
 """Of the files that are written. Those from before there was a number are format 0: they are read as well."""
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-    """Write the checkpoint of a run folder; if that fails the previous one stays, and CheckpointError says why."""
+class Progress(Frozen):
+    """What a checkpoint says beside its tensors."""
+
+    step: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)]
+    """Steps done."""
+    run: dict[str, Any] | None = None
+    """The configuration that decided them; older checkpoints, and those written by hand, have none."""
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any], then: str | None = None) -> None:
+    """Write the checkpoint of a run folder; if that fails the previous one stays, and CheckpointError says why.
+
+    It also says what to do ``then``; by default to go on with the run.
+    """
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     described = json.dumps(dict(progress))
     metadata = {"format": str(FORMAT), "progress": described, "digest": _digest(FORMAT, plain, described)}
@@ -32,35 +50,59 @@ def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any
             os.fsync(written.fileno())
         aside.chmod(0o644)  # safetensors makes files that only their owner can read
         aside.replace(folder / FILE)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+        if not isinstance(error, OSError | SafetensorError):
+            raise
         raise CheckpointError(
-            f"could not write {folder / FILE} ({error}); the previous checkpoint is untouched: make room, then --resume"
+            f"could not write {folder / FILE} ({error}); the previous checkpoint is untouched: make room, or mend "
+            f"what else it says, then {then or f'go on with: {going_on(folder)}'}"
         ) from error
 
 
 def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the tensors whose names begin with ``prefix`` and the progress; the whole file is checked first.
 
-    Raises CheckpointError for a file that is missing, damaged, or of a format that is not known.
+    Nothing of the file is held afterwards. Raises CheckpointError for one that is missing, damaged, or of a format that
+    is not known.
     """
     path = folder / FILE
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}; train one with: memstack train RECIPE --out {folder}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or damaged ({error}); use another copy") from None
+    tensors, metadata = _read(path)
     described = metadata.get("progress", "")
-    if metadata.get("digest") != _digest(_format_of(path, metadata), tensors, described):
+    try:
+        matches = metadata.get("digest") == _digest(_format_of(path, metadata), tensors, described)
+    except (RuntimeError, TypeError) as error:  # numbers of a type that no run writes, such as of half a byte
+        raise CheckpointError(f"{path} is damaged ({str(error).partition(chr(10))[0]}); use another copy") from None
+    if not matches:
         raise CheckpointError(f"{path} is damaged: its contents do not match their digest; use another copy")
-    wanted = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return wanted, json.loads(described)
+    progress = _progress(path, described)
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}, progress
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and metadata of a file. It is read, not mapped: then it may go, or shrink, while they are used."""
+    try:
+        content = path.read_bytes()
+        tensors = tensors_of(content)  # which checks the header as well
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error or 'it is larger than memory'}") from None
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is truncated or damaged ({error}); use another copy") from None
+    return tensors, header.get("__metadata__", {})
+
+
+def _progress(path: Path, described: str) -> dict[str, Any]:
+    try:
+        return Progress.model_validate(strict_json(described)).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        problem = first_problem(error, Progress)
+    except ValueError as error:
+        problem = str(error)
+    raise CheckpointError(f"{path} is damaged: its progress is none ({problem}); use another copy")
 
 
 def _format_of(path: Path, metadata: Mapping[str, str]) -> int:

@@ -1,18 +1,12 @@
 """RunConfig: everything a run needs; the ``[train]`` and ``[eval]`` sections."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from memstack.plugins.bounds import Count, CountOrNone, Length, Real, Seed, Size
 from memstack.plugins.config import Frozen, MemoryConfig
+from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.config import DataConfig
 from memstack_models.transformer.config import ModelConfig
 
@@ -23,35 +17,35 @@ FORMAT = 1
 class TrainConfig(Frozen):
     """The ``[train]`` section."""
 
-    rows: PositiveInt = 8
+    rows: Size = 8
     """Documents read side by side."""
-    segment: PositiveInt = 256
+    segment: Length = 256
     """Tokens per row and step: the local context."""
-    accumulation: PositiveInt = 1
+    accumulation: Size = 1
     """Parts a step is computed in, each with its own rows."""
-    steps: PositiveInt = 2000
+    steps: Count = 2000
     optimizer: Literal["adamw", "adafactor"] = "adamw"
-    learning_rate: PositiveFloat = 3e-3
+    learning_rate: Annotated[Real, Field(gt=0, le=1e3)] = 3e-3
     schedule: Literal["cosine", "rsqrt"] = "cosine"
-    warmup: PositiveInt = 100
+    warmup: Count = 100
     """Steps of linear warm-up."""
-    weight_decay: NonNegativeFloat = 0.1
-    clip: PositiveFloat = 1.0
-    """Largest norm of the gradient."""
+    weight_decay: Annotated[Real, Field(ge=0, le=1e3)] = 0.1
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient; inf clips nothing."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What autocast computes matrix products in."""
-    compile: bool = False
+    compile: Annotated[bool, PLACEMENT] = False
     """Compile the model with torch.compile at the first step; what the memory does stays as it is."""
-    checkpoint_activations: Literal["none", "memory", "all"] = "none"
+    checkpoint_activations: Annotated[Literal["none", "memory", "all"], PLACEMENT] = "none"
     """Which layers' activations are computed again in backward instead of kept. Searches are kept, and made once."""
-    device: str = "auto"
+    device: Annotated[str, PLACEMENT] = "auto"
     """As torch names devices; auto takes an accelerator if there is one."""
-    seed: NonNegativeInt = 0
-    log_every: PositiveInt = 10
-    checkpoint_every: PositiveInt = 200
-    validate_every: NonNegativeInt = 0
+    seed: Seed = 0
+    log_every: Annotated[Count, PLACEMENT] = 10
+    checkpoint_every: Annotated[Count, PLACEMENT] = 200
+    validate_every: Annotated[CountOrNone, PLACEMENT] = 0
     """Steps between validations with and without memory; 0 is never."""
-    validate_tokens: PositiveInt = 16384
+    validate_tokens: Annotated[Count, PLACEMENT] = 16384
     """Tokens read of each validation document then."""
 
     @model_validator(mode="after")
@@ -67,23 +61,23 @@ class EvalConfig(Frozen):
     """The ``[eval]`` section."""
 
     split: Literal["train", "validation", "test"] = "test"
-    rows: PositiveInt = 8
-    documents: NonNegativeInt = 0
+    rows: Size = 8
+    documents: CountOrNone = 0
     """How many of the split's longest documents are read; 0 is all."""
-    tokens: NonNegativeInt = 65536
+    tokens: CountOrNone = 65536
     """Tokens read of each document; 0 is all."""
 
 
 class RunConfig(Frozen):
     """Everything a run needs."""
 
-    format: int = FORMAT
+    format: Size = FORMAT
     """Of the file; one from before there was a number is read as the first."""
     model: ModelConfig
     memory: MemoryConfig = Field(default_factory=MemoryConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
-    eval: EvalConfig = Field(default_factory=EvalConfig)
+    eval: Annotated[EvalConfig, PLACEMENT] = Field(default_factory=EvalConfig)
 
     @field_validator("format")
     @classmethod
@@ -91,3 +85,10 @@ class RunConfig(Frozen):
         if number != FORMAT:
             raise ValueError(f"this memstack reads format {FORMAT}, got {number}: install a newer memstack")
         return number
+
+    @model_validator(mode="after")
+    def _check(self) -> "RunConfig":
+        candidates, kept = self.model.candidates, self.memory.neighbours
+        if candidates is not None and candidates < kept:
+            raise ValueError(f"model.candidates ({candidates}) should be at least memory.neighbours ({kept})")
+        return self

@@ -53,3 +53,13 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, flat: Mapping[str, Te
         i, _, name = key.partition(".")
         states.setdefault(int(i), {})[name] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def state_shapes(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, tuple[int, ...]]:
+    """The tensors that one of the optimisers above keeps for a parameter once it has stepped, by name."""
+    shape = tuple(parameter.shape)
+    if not isinstance(optimizer, torch.optim.Adafactor):
+        return {"step": (), "exp_avg": shape, "exp_avg_sq": shape}
+    if len(shape) < 2:
+        return {"step": (), "variance": shape}
+    return {"step": (), "row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}

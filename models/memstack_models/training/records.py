@@ -1,5 +1,6 @@
 """What training and evaluation write down: what was read, and the lines of a run's log."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -95,3 +96,18 @@ def _renamed(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {
         RENAMED.get(key, key): _renamed(value) if isinstance(value, Mapping) else value for key, value in tree.items()
     }
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Read JSON; ValueError for whatever is none, and for keys given twice, nesting too deep and numbers too long."""
+    try:
+        return json.loads(text, object_pairs_hook=_without_doubles)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        raise ValueError("it has a key twice")
+    return tree

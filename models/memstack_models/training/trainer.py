@@ -2,22 +2,34 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
+from memstack.contract.errors import MemstackError
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
-from memstack_models.training.errors import DivergedError
+from memstack_models.training.errors import (
+    DivergedError,
+    RunFolderError,
+    RunFolderWarning,
+    TrainingStopped,
+    going_on,
+)
+from memstack_models.training.identity import deciding, refuse_edits
+from memstack_models.training.lock import locked
 from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,
@@ -27,33 +39,25 @@ from memstack_models.training.optimizers import (
     set_learning_rate,
 )
 from memstack_models.training.perplexity import evaluate
-from memstack_models.training.records import LogEntry, Perplexity, Recall, StepEntry, ValidationEntry
-from memstack_models.training.stream import Stream, sub_state
+from memstack_models.training.records import LogEntry, Perplexity, ValidationEntry
+from memstack_models.training.saved import RANDOM, RANDOM_CUDA, SavedState
+from memstack_models.training.signals import Signals, tell_at_once
+from memstack_models.training.sizes import refuse_too_large
+from memstack_models.training.step import Step
+from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream, training_streams
 from memstack_models.transformer.transformer import SegmentOutput, Transformer
 
 Report = Callable[[LogEntry], None]
 GAIN = 0.01
 """The part of the perplexity that the memory must save for its gain to have appeared."""
+OF_MEMORY = "memory_bias", "memory_age"
+"""Parameters that nothing is learned of where a model remembers nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """What one training step measured."""
-
-    step: int
-    loss: float
-    rate: float
-    tokens_per_s: int
-    memory_share: Tensor
-    """(memory_layers, heads), on the model's device: reading it waits for that."""
-    search_ms: float
-    add_ms: float
-
-    def logged(self, probed: Recall) -> StepEntry:
-        """Return the step as the log keeps it."""
-        shares = tuple(tuple(round(share, 4) for share in heads) for heads in self.memory_share.tolist())
-        return StepEntry.model_validate(vars(self) | dict(probed) | {"memory_share": shares})
+def warn(text: str) -> None:
+    """Tell what is out of order where nobody else does."""
+    warnings.warn(text, RunFolderWarning, stacklevel=3)
 
 
 class Trainer:
@@ -73,34 +77,93 @@ class Trainer:
         torch.manual_seed(run.train.seed)
         self.run, self.folder = run, folder
         self.device = pick_device(run.train.device)
+        memory = None if memory_off else run.memory
+        refuse_too_large(run, vocab_size, self.device, memory)
         self.model = Transformer(run.model, vocab_size, run.memory.neighbours).to(self.device)
         self.model.checkpointed = checkpointed_layers(run)
         if run.train.compile:
             # Sizes are few: training's and evaluation's.
             self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
-        streams = training_streams(run, documents, self.device, None if memory_off else run.memory)
+        streams = training_streams(run, documents, self.device, memory)
         self.monitors = [MemoryMonitor(stream.bank, self.model, run.memory.probe) for stream in streams]
         pairs = zip(streams, self.monitors, strict=True)
         self.streams = [replace(stream, bank=monitor.bank) for stream, monitor in pairs]
         self.validation, self.token_bytes = validation, token_bytes
         self.step = 0
+        self._saved: int | None = None
+        self._gained = False
 
-    def train(self, report: Report = lambda entry: None) -> None:
-        """Run the remaining steps; ``report`` is told what each step measured."""
+    def train(
+        self,
+        report: Report = lambda entry: None,
+        *,
+        held: bool = False,
+        tick: Callable[[int], None] = lambda step: None,
+        tell: Callable[[str], None] = warn,
+    ) -> None:
+        """Run the remaining steps; ``report`` is told what is logged, ``tick`` each step, ``tell`` what is amiss.
+
+        One process at a time trains in a folder: RunFolderError if another does; ``held`` says that the caller has the
+        lock. Ctrl-C, SIGTERM and SIGHUP, in the main thread, have the step finished and saved, and raise
+        TrainingStopped, a KeyboardInterrupt, with the command to go on; a second one raises it at once. What cannot be
+        written is a RunFolderError or a CheckpointError with that command.
+        """
+        signals = Signals(self.folder, tell_at_once)
+        try:
+            with nullcontext() if held else locked(self.folder) as notice, signals, self._ended(signals):
+                for line in filter(None, (notice, run_folder.rewind_log(self.folder, self.step))):
+                    tell(line)
+                self._advance_to_the_end(report, tick, signals)
+        except TrainingStopped:
+            signals.hand_on()
+            raise
+
+    def _advance_to_the_end(self, report: Report, tick: Callable[[int], None], signals: Signals) -> None:
         config = self.run.train
-        run_folder.rewind_log(self.folder, self.step)
+        logged = [entry for entry in run_folder.read_log(self.folder) if entry.kind == "validation"]
+        self._gained = any(entry.gain_appears for entry in logged)
+        if self.step and not any(entry.step == self.step for entry in logged):
+            self._log_validation(report, signals)  # it was stopped, or killed, before that was done
         while self.step < config.steps:
+            self._stop_if_asked(signals)
             step = self.advance()
+            tick(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
                 entry = step.logged(probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]))
                 run_folder.append_log(self.folder, entry)
                 report(entry)
-            if config.validate_every and self.step % config.validate_every == 0:
-                run_folder.append_log(self.folder, validated := self.validate())
-                report(validated)
             if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                 self.save()
+            self._log_validation(report, signals)
+
+    def _log_validation(self, report: Report, signals: Signals) -> None:
+        """Validate if it is time to; a signal ends that, and it is done anew when the run goes on."""
+        every = self.run.train.validate_every
+        if every and self.step % every == 0:
+            validated = self.validate(lambda tokens: self._stop_if_asked(signals))
+            run_folder.append_log(self.folder, validated)
+            report(validated)
+
+    def _stop_if_asked(self, signals: Signals) -> None:
+        if signals.asked is not None:
+            if self._saved != self.step:
+                self.save()
+            raise signals.stopped(self.step, self.step)
+
+    @contextmanager
+    def _ended(self, signals: Signals) -> Generator[None, None, None]:
+        """What a signal broke in passing, such as a compiler that had it too, ends as if asked."""
+        try:
+            yield
+        except MemstackError:
+            raise
+        except Exception as error:
+            if signals.asked is not None:
+                raise signals.stopped(self.step, self._saved) from error
+            if isinstance(error, OSError):
+                raise RunFolderError(f"{error}: mend that, then go on with: {going_on(self.folder)}") from error
+            raise
 
     def advance(self) -> Step:
         """One step over all parts: forward and backward, then the optimiser, then the memories are written."""
@@ -124,54 +187,78 @@ class Trainer:
         self.step += 1
         return self._measured(loss, rate, parts[0][1], tokens, start)
 
-    def validate(self) -> ValidationEntry:
+    def validate(self, advance: Callable[[int], None] = lambda tokens: None) -> ValidationEntry:
         """Perplexity of the validation documents with the memory and with it switched off, and what the memory gains.
 
-        The first validation in which it gains ``GAIN`` or more is marked.
+        The first validation in which it gains ``GAIN`` or more is marked. ``advance`` is told of the tokens read.
         """
-        with_memory = self._evaluated(self.run.memory) if self.run.model.memory_layers else None
-        without = self._evaluated(None)
+        # Training's random numbers are as if nothing had been validated: then it can be done before or after a resume.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            with_memory = self._evaluated(self.run.memory, advance) if self.run.model.memory_layers else None
+            without = self._evaluated(None, advance)
         if with_memory is None:
             return ValidationEntry(step=self.step, without=without)
         gain = 1 - with_memory.perplexity / without.perplexity
-        before = any(entry.kind == "validation" and entry.gain_appears for entry in run_folder.read_log(self.folder))
+        appears = not self._gained and gain >= GAIN
+        self._gained |= appears
         return ValidationEntry(
-            step=self.step,
-            without=without,
-            with_memory=with_memory,
-            gain=gain,
-            gain_appears=not before and gain >= GAIN,
+            step=self.step, without=without, with_memory=with_memory, gain=gain, gain_appears=appears
         )
 
     def save(self) -> None:
         """Write everything a resumed run needs to continue with the same losses."""
         parts = {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
-        parts |= {f"stream.{i}": stream.state_dict() for i, stream in enumerate(self.streams)}
+        parts |= {name: stream.state_dict() for name, stream in self._named_streams().items()}
         tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-        tensors["random"] = torch.get_rng_state()
+        tensors[RANDOM] = torch.get_rng_state()
         if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoint.save(self.folder, tensors, {"step": self.step})
+            tensors[RANDOM_CUDA] = torch.cuda.get_rng_state(self.device)
+        checkpoint.save(self.folder, tensors, {"step": self.step, "run": deciding(self.run)})
+        self._saved = self.step
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint; a run killed before its first one starts again.
 
         The losses that follow are those of an uninterrupted run: to the bit on a CPU if the memory's search is exact.
         An approximate index is built again from the same data and may find other neighbours.
+
+        CheckpointError, or RunFolderError where the configuration has changed since then; nothing was taken over.
         """
-        if not (self.folder / checkpoint.FILE).exists():
+        path = self.folder / checkpoint.FILE
+        if not path.exists():
             return
         state, progress = checkpoint.load(self.folder)
-        if "random" not in state:
-            raise CheckpointError(f"{self.folder} holds exported weights only: they can be evaluated, not resumed")
-        run_folder.load_weights(self.model, sub_state(state, "model"), self.folder)
-        load_optimizer_state(self.optimizer, sub_state(state, "optimizer"))
-        for i, stream in enumerate(self.streams):
-            stream.load_state_dict(sub_state(state, f"stream.{i}"))
-        torch.set_rng_state(state["random"])
-        if "random.cuda" in state and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random.cuda"], self.device)
-        self.step = progress["step"]
+        saved = self._checked(SavedState(path, state), progress)
+        try:
+            self.model.load_state_dict(saved.of("model"))
+            load_optimizer_state(self.optimizer, saved.of("optimizer"))
+            for name, stream in self._named_streams().items():
+                stream.load_state_dict(saved.of(name))
+        except MemstackError as error:
+            raise CheckpointError(f"{path} does not fit this run: {error}; use another copy") from error
+        torch.set_rng_state(state[RANDOM])
+        if RANDOM_CUDA in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state[RANDOM_CUDA], self.device)
+        self.step = self._saved = progress["step"]
+
+    def _checked(self, saved: SavedState, progress: Mapping[str, Any]) -> SavedState:
+        """Look at all of a checkpoint before any of it is taken over."""
+        streams = self._named_streams()
+        saved.check_parts(["model", "optimizer", *streams])
+        refuse_edits(self.folder, progress.get("run"), self.run)
+        if progress["step"] > self.run.train.steps and self.run.train.schedule == "cosine":
+            raise CheckpointError(f"{self.folder / checkpoint.FILE} is of step {progress['step']}, beyond train.steps")
+        saved.check_model(self.model)
+        remembering = any(stream.bank for stream in self.streams)
+        idle = [name for name, _ in self.model.named_parameters() if name.endswith(OF_MEMORY) and not remembering]
+        saved.check_optimizer(self.optimizer, self.model, progress["step"], idle)
+        for name, stream in streams.items():
+            saved.check_stream(name, stream)
+        saved.check_random(self.device)
+        return saved
+
+    def _named_streams(self) -> dict[str, Stream]:
+        return {f"stream.{i}": stream for i, stream in enumerate(self.streams)}
 
     def _backward(self, stream: Stream, segment: Segment, tokens: int) -> tuple[float, SegmentOutput]:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
@@ -183,9 +270,9 @@ class Trainer:
         loss.backward()
         return float(loss.detach()), new
 
-    def _evaluated(self, memory: MemoryConfig | None) -> Perplexity:
+    def _evaluated(self, memory: MemoryConfig | None, advance: Callable[[int], None]) -> Perplexity:
         stream = evaluation_stream(self.run, self.validation, self.device, memory)
-        return evaluate(self.model, stream, self.token_bytes).result()
+        return evaluate(self.model, stream, self.token_bytes, advance).result()
 
     def _measured(self, loss: float, rate: float, new: SegmentOutput, tokens: int, start: float) -> Step:
         seconds = time.perf_counter() - start

@@ -1,9 +1,10 @@
 """ModelConfig: the ``[model]`` section. Shapes of the paper are presets."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
+from memstack.plugins.bounds import Initial, Length, LengthOrNone, Real, Size
 from memstack.plugins.config import Frozen
 
 # The 1B and 8B presets' memory layer is the fourth from the top, as in the 200M model: the paper does not say.
@@ -33,25 +34,25 @@ class ModelConfig(Frozen):
     """The ``[model]`` section. A preset fills in what is not given."""
 
     preset: Literal["tiny", "small", "paper-200m", "paper-1b", "paper-8b"] | None = None
-    layers: PositiveInt
-    dim: PositiveInt
-    heads: PositiveInt
-    kv_heads: PositiveInt
+    layers: Size
+    dim: Size
+    heads: Size
+    kv_heads: Size
     """Heads of keys and values; each serves heads / kv_heads consecutive query heads (grouped-query attention)."""
-    head_dim: PositiveInt
-    ffn_dim: PositiveInt
-    memory_layers: tuple[PositiveInt, ...]
+    head_dim: Size
+    ffn_dim: Size
+    memory_layers: tuple[Size, ...]
     """Which layers search the memory, counted from 1 as in the paper; none makes a plain transformer."""
     combine: Literal["gate", "joint"] = "joint"
     """How local and retrieved attention meet: a sigmoid gate per head (the paper), or one softmax over both."""
-    gate_init: float = 0.0
+    gate_init: Initial = 0.0
     """The gate's initial bias; 0 gives both sides one half."""
-    memory_bias_init: float = 0.0
+    memory_bias_init: Initial = 0.0
     """Initial bias per head on retrieved scores in the joint softmax."""
-    age_init: float | None = None
+    age_init: Initial | None = None
     """Initial value of a learned factor per head on log(age), which is taken off a retrieved score: so that an entry of
     long ago counts less than one of yesterday. None leaves the term away; 0.3 is a good start."""
-    candidates: PositiveInt | None = None
+    candidates: Size | None = None
     """How many neighbours are found by key, of which the best are kept once their age counts; None finds just as many
     as are kept."""
     smear_keys: bool = True
@@ -61,18 +62,18 @@ class ModelConfig(Frozen):
     scale_form: Literal["log", "abs"] = "log"
     """What is learned of the attention scale: its logarithm, for Adam, whose step does not depend on the parameter's
     size; or itself, as in the released code, for Adafactor, whose step is relative to it."""
-    scale_init: PositiveFloat = 10.0
+    scale_init: Annotated[Real, Field(ge=1e-6, le=1e6)] = 10.0
     """Initial attention scale: unit queries and keys give scores within [-1, 1], which 1.0 leaves nearly uniform."""
     memory_layer_positions: bool = True
     """Give the memory layers' local attention its relative position bias."""
     include_self: bool = True
     """Let a token attend to itself."""
-    cache: NonNegativeInt = 0
+    cache: LengthOrNone = 0
     """Tokens of the Transformer-XL cache, in every layer; 0 is off. The window is as long as the cache, and never
     shorter than the segment. What is cached is in the memory as well, as in the released code, and counts in both."""
-    relative_buckets: PositiveInt = 32
-    relative_distance: PositiveInt = 128
-    dropout: NonNegativeFloat = 0.0
+    relative_buckets: Size = 32
+    relative_distance: Length = 128
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="before")
     @classmethod

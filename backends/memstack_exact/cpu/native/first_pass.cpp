@@ -97,8 +97,9 @@ int available() {
 // Keep keys (row_count, heads, n, dim) at slots (row_count, n) of these rows.
 void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, const void* keys, int64_t row_count,
                 int64_t n, int64_t threads) {
-  const int64_t products = row_count * store->heads * n * store->dim * 64;  // about what rounding costs
-  share(row_count * store->heads, std::min(threads, 1 + products / kWorthAThread), [&](int64_t item) {
+  const double products = 64.0 * row_count * store->heads * n * store->dim;  // about what rounding costs
+  const double worth = std::min<double>(threads, 1 + products / kWorthAThread);
+  share(row_count * store->heads, static_cast<int64_t>(worth), [&](int64_t item) {
     const int64_t row = item / store->heads;
     const Keys memory = store->memory(rows[row] * store->heads + item % store->heads);
     with_type(store->dtype, [&](auto type) {
@@ -110,7 +111,9 @@ void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, c
 
 // Return how many of these threads a search of q queries is worth, the longest memory holding so many keys.
 int64_t threads_worth(const Store* store, int64_t memories, int64_t q, int64_t keys, int64_t threads) {
-  return std::min(threads, 1 + memories * q * keys * store->dim / kWorthAThread);
+  // In floating point, for the product of all four may exceed 64 bits.
+  const double work = static_cast<double>(memories) * q * keys * store->dim / kWorthAThread;
+  return work < threads ? std::min(threads, 1 + static_cast<int64_t>(work)) : threads;
 }
 
 // Return how many parts the keys are shared out in, each with k answers of its own: for few queries leave threads idle.
