@@ -6,6 +6,7 @@ whoever asks the memory next does it first.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
@@ -15,6 +16,8 @@ from memstack.store.changes import Change
 from memstack.store.forking import tell_of_forks
 
 Answer = TypeVar("Answer")
+AWAKE = 1e-4
+"""Seconds in which a thread that was waiting for its turn is sure to have taken it."""
 
 
 class Undertaking(NamedTuple):
@@ -36,6 +39,8 @@ class Journal:
         self._turn = threading.RLock()
         self._pending: Undertaking | None = None
         self._errors: list[BaseException] = []
+        self._waiting: set[int] = set()
+        """Threads that want a turn."""
         tell_of_forks(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -53,6 +58,9 @@ class Journal:
         """
         if _WORKING.get() is self:
             return ask()
+        if self._waiting:  # let them go first: whoever has just had a turn would be back before they are awake
+            time.sleep(AWAKE)
+        self._waiting.add(threading.get_ident())
         # In one line: a debugger, or a test, that interrupts at a line finds none between the answer and the next turn.
         with self._turn: return self._settled(ask)  # fmt: skip  # noqa: E701
 
@@ -89,13 +97,14 @@ class Journal:
 
     def after_fork(self) -> None:
         """Take turns anew: whoever had one in the parent is not here, and what is pending is done by who asks next."""
-        self._turn = threading.RLock()
+        self._turn, self._waiting = threading.RLock(), set()
 
     def report(self, error: Exception) -> None:
         """Have an error raised where the memory is next asked something."""
         self._errors.append(error)
 
     def _settled(self, ask: Callable[[], Answer]) -> Answer:
+        self._waiting.discard(threading.get_ident())
         self._resume()
         if self._errors:
             raise self._errors.pop()
