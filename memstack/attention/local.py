@@ -67,6 +67,10 @@ def _check(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, b
         if given is not None and not _broadcasts(tuple(given.shape), tuple(sizes.values())):
             wanted = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
             raise ShapeError(f"{name} should fit ({wanted}), got {tuple(given.shape)}")
+    if queries.dtype != keys.dtype and not torch.is_autocast_enabled(queries.device.type):
+        raise ShapeError(
+            f"queries and keys should be of one dtype, got {queries.dtype} and {keys.dtype}; convert either"
+        )
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:

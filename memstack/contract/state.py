@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,7 @@ from torch import Tensor
 from memstack.contract.errors import ShapeError, StateError
 from memstack.contract.shape import MemoryShape
 
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 FORMAT = 1
 """Of the states written here; one without a number is of the first format, which had none."""
 
@@ -38,7 +40,7 @@ def check_state(state: Mapping[str, Tensor], shape: MemoryShape) -> None:
         names = ", ".join(MemoryShape.__dataclass_fields__)
         raise StateError(f"the state was saved from a memory of ({names}) = {saved}, this one has {astuple(shape)}")
     written = state["written"]
-    if written.is_floating_point() or tuple(written.shape) != (shape.rows,) or bool((written < 0).any()):
+    if written.dtype not in WHOLE or tuple(written.shape) != (shape.rows,) or bool((written < 0).any()):
         raise StateError(f"the state's written should be {shape.rows} counts, got {written.tolist()}")
     longest = int(written.clamp(max=shape.capacity).max())
     for name, dim in (("keys", shape.key_dim), ("values", shape.value_dim)):
@@ -61,8 +63,8 @@ def select_rows(state: Mapping[str, Tensor], rows: Int[Tensor, " selected"]) -> 
     """
     shape = shape_of(state)
     check_state(state, shape)
-    if rows.dtype not in (torch.int64, torch.int32):
-        raise ShapeError(f"rows should be row numbers, int64, got {rows.dtype}")
+    if not isinstance(cast(object, rows), Tensor) or rows.dtype not in (torch.int64, torch.int32):
+        raise ShapeError(f"rows should be row numbers, int64, got {getattr(rows, 'dtype', type(rows).__name__)}")
     chosen = rows.to("cpu", torch.int64)
     if chosen.ndim != 1 or not len(chosen) or bool(((chosen < 0) | (chosen >= shape.rows)).any()):
         raise ShapeError(f"rows should be one or more numbers from 0 to {shape.rows - 1}, got {rows.tolist()}")
@@ -79,5 +81,14 @@ def shape_of(state: Mapping[str, Tensor]) -> MemoryShape:
 
 
 def _check_parts(state: Mapping[str, Tensor]) -> None:
+    if not isinstance(cast(object, state), Mapping):
+        raise StateError(f"a memory state is a mapping of names to tensors, got a {type(state).__name__}")
     if missing := {"keys", "values", "written", "shape"} - state.keys():
         raise StateError(f"a memory state needs keys, values, written and shape; {', '.join(sorted(missing))} missing")
+    for name in ("keys", "values", "written", "shape", "format"):
+        if name in state and not isinstance(cast(object, state[name]), Tensor):
+            raise StateError(f"the state's {name} should be a tensor, got a {type(state[name]).__name__}")
+    for name, size in (("shape", (len(MemoryShape.__dataclass_fields__),)), ("format", ())):
+        part = state.get(name)
+        if part is not None and (part.dtype not in WHOLE or tuple(part.shape) != size):
+            raise StateError(f"the state's {name} should be whole numbers {size}, got {part.dtype} {tuple(part.shape)}")

@@ -54,7 +54,9 @@ class _WeightedSum(torch.autograd.Function):
     def backward(ctx, *grads):  # type: ignore[no-untyped-def]
         vectors, index, check_fresh = ctx.bag
         check_fresh()
-        return inner_products(grads[0].contiguous(), vectors, index, check_fresh), None, None, None
+        products = inner_products(grads[0].contiguous(), vectors, index, check_fresh)
+        check_fresh()  # another thread may have begun to write meanwhile
+        return products, None, None, None
 
 
 class _InnerProducts(torch.autograd.Function):
@@ -73,7 +75,9 @@ class _InnerProducts(torch.autograd.Function):
     def backward(ctx, *grads):  # type: ignore[no-untyped-def]
         vectors, index, check_fresh = ctx.bag
         check_fresh()
-        return weighted_sum(grads[0].contiguous(), vectors, index, check_fresh), None, None, None
+        sums = weighted_sum(grads[0].contiguous(), vectors, index, check_fresh)
+        check_fresh()
+        return sums, None, None, None
 
 
 def _kernels(vectors: Vectors) -> ModuleType | None:

@@ -31,12 +31,10 @@ class StoredEntries(Entries):
         self._check_fresh = check_fresh
 
     def keys(self) -> Tensor:
-        self._check_fresh()
-        return self._keys[self._index].to(self._device)
+        return self._read(self._keys)
 
     def values(self) -> Tensor:
-        self._check_fresh()
-        return self._values[self._index].to(self._device)
+        return self._read(self._values)
 
     def dot(self, queries: Tensor) -> Tensor:
         return self._dot("queries", queries, self._keys)
@@ -57,12 +55,19 @@ class StoredEntries(Entries):
     def check_fresh(self) -> None:
         self._check_fresh()
 
+    def _read(self, vectors: Vectors) -> Tensor:
+        self._check_fresh()
+        found = vectors[self._index].to(self._device)
+        self._check_fresh()  # another thread may have begun to write meanwhile
+        return found
+
     def _dot(self, name: str, operand: Tensor, vectors: Vectors) -> Tensor:
         self._check_fresh()
         *outer, k = self._index.shape
         expect_shape(name, operand, (*outer, vectors.shape[1]))
         local = operand.to(self._index.device, at_least_float32(operand)).flatten(0, 2)
         scores = inner_products(local, vectors, self._index.reshape(-1, k), self._check_fresh)
+        self._check_fresh()
         return sent(scores.unflatten(0, tuple(outer)), operand.device)
 
     def _mix(self, weights: Tensor, vectors: Vectors) -> Tensor:
@@ -71,4 +76,5 @@ class StoredEntries(Entries):
         expect_shape("weights", weights, (*outer, k))
         local = weights.to(self._index.device, at_least_float32(weights)).reshape(-1, k)
         mixed = weighted_sum(local, vectors, self._index.reshape(-1, k), self._check_fresh)
+        self._check_fresh()
         return sent(mixed.unflatten(0, tuple(outer)), weights.device)
