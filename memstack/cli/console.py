@@ -199,6 +199,11 @@ def write_record(path: Path | None, record: Record) -> None:
         record.write(path)
 
 
+def print_alone(text: str) -> None:
+    """Print what another program reads to standard output, as it is; the rest has been told to go elsewhere."""
+    _Output().out(text, end="")
+
+
 def _leave_stdout(ctx: typer.Context, path: Path | None) -> Path | None:
     """For ``--json -``, everything else goes to standard error until the command ends."""
     if path == STDOUT:

@@ -46,8 +46,8 @@ OWN = (
     CommandSpec(
         name="new-backend",
         target="memstack.cli.new_backend:new_backend_command",
-        summary="Write a plugin with a backend of your own: ready to install, exact search until your index is in.",
-        examples=("memstack new-backend my-index my-index/",),
+        summary="Write a plugin with a backend of your own: ready to install, and to be given your index.",
+        examples=("memstack new-backend my-index my-index/", "memstack new-backend my-index my-index/ --whole-memory"),
     ),
 )
 

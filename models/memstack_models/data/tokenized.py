@@ -9,8 +9,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from memstack import Document
+from memstack_models.data.cached import read_cached
 from memstack_models.data.documents import fingerprint
-from memstack_models.data.kept import kept
 from memstack_models.data.tokenizer import Tokenizer
 
 
@@ -29,7 +29,7 @@ def tokenize(documents: Sequence[Document], tokenizer: Tokenizer, limit: int | N
     parts = f"{fingerprint(documents)} {tokenizer.identity} {limit}"
     name = f"tokens-{hashlib.sha256(parts.encode()).hexdigest()}"
     size = tokenizer.vocab_size
-    tokens = kept(
+    tokens = read_cached(
         name, lambda: _tokenized(documents, tokenizer, limit), lambda held: _split(held, len(documents), size)
     )
     return TokenizedCorpus(tokens, [document.name for document in documents])

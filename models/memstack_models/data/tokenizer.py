@@ -16,16 +16,18 @@ from tokenizers import Tokenizer as Library
 from torch import Tensor
 
 from memstack import CorpusError, Document
+from memstack_models.data.cached import read_cached
 from memstack_models.data.chunking import pieces
 from memstack_models.data.documents import fingerprint
 from memstack_models.data.errors import CheckpointError
-from memstack_models.data.kept import kept
 
 FILE, DIGEST = "tokenizer.json", "tokenizer.sha256"
 DOCUMENT = "<|document|>"
 SMALLEST = 257
 """All bytes and the document token."""
 BATCH = 64
+PROBE = f" A probe,\tof 1,234 Ärger: 猫 🐈\r\n\n  {DOCUMENT} #{chr(0)}# e\u0301 \u00e9"
+"""A text that whoever changes letters, spaces or lines does not give back."""
 LONGEST = 512
 """Characters of a pre-token at most: merging costs with its square, and a line of base64 may have no end."""
 # GPT-2's pattern, but that each run ends.
@@ -136,7 +138,9 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: S
     if not documents:
         raise CorpusError("a BPE vocabulary is trained on documents, got none")
     name = f"bpe-{vocab_size}-{LONGEST}-{fingerprint(documents)}"
-    return kept(name, lambda: _train(vocab_size, documents).to_str().encode(), lambda held: _parse(held.decode()))
+    return read_cached(
+        name, lambda: _train(vocab_size, documents).to_str().encode(), lambda held: _parse(held.decode())
+    )
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -158,7 +162,18 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def _parse(definition: str) -> Tokenizer:
     model: dict[str, Any] = json.loads(definition)["model"]
-    return ByteTokenizer() if model["type"] == "bytes" else BPETokenizer(Library.from_str(definition))
+    if model["type"] == "bytes":
+        return ByteTokenizer()
+    library = Library.from_str(definition)
+    # A text has the tokens it has: padding to a length, above all to a huge one, would end the process.
+    library.no_padding()
+    library.no_truncation()
+    if model.get("dropout"):
+        raise ValueError("with dropout, a text has other tokens each time")
+    tokenizer = BPETokenizer(library)
+    if tokenizer.decode(tokenizer.encode(PROBE)) != PROBE:
+        raise ValueError("it does not give back the text it was given")
+    return tokenizer
 
 
 def _train(vocab_size: int, documents: Sequence[Document]) -> Library:
