@@ -3,10 +3,10 @@ PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
 
-.PHONY: help demo test lint imports docs bench clean
+.PHONY: help demo test lint imports docs bench campaign clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/ready  ## evaluate the shipped checkpoint with five memories, train a tiny model, draw runs/demo/report.png
 	$(BIN)/memstack demo --backend $(BACKEND)
@@ -35,6 +35,11 @@ bench: .venv/ready  ## the asv suite, once
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
+
+# SEED repeats, PART chooses (kill, fuzz/recipes), CASE tries one case again, FRESH=1 forgets what has run.
+campaign: .venv/ready  ## try for an hour to break everything; writes docs/campaign.md
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m campaign \
+		$(if $(SEED),--seed $(SEED)) $(if $(PART),--part "$(PART)") $(if $(CASE),--case $(CASE)) $(if $(FRESH),--fresh)
 
 clean:  ## forget the virtual environment, the runs and the built pages
 	rm -rf .venv runs site

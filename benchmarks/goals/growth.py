@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from memstack_models.report.collect import Attempts
+from memstack_models.report.attempts import Attempts
 from memstack_models.report.records import LeftOut
 from memstack_models.training import run_folder
 from memstack_models.training.trainer import Trainer

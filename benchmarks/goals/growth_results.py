@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from memstack_models.report.axes import log_axis, sizes_axis
+from memstack_models.report.layout import WIDE, Layout
 from memstack_models.report.records import LeftOut
-from memstack_models.report.style import LIGHT, SeriesStyle, log_axis, panels, series_styles, sizes_axis, themed
+from memstack_models.report.style import LIGHT, SeriesStyle, series_styles, themed
 from rich.table import Table
 
 from memstack.cli.console import table
@@ -109,7 +111,7 @@ def slopes_table(results: Growth, axis: str) -> Table:
     return made
 
 
-def draw(results: Growth, axis: str) -> bytes:
+def draw(results: Growth, axis: str, layout: Layout = WIDE) -> bytes:
     """Search, add and step by size, as a PNG; each panel's legend tells the slopes."""
     lines = _lines(results, axis)
     look = series_styles([name for name in lines if name != NO_MEMORY] or [NO_MEMORY], LIGHT.ink) | {
@@ -117,7 +119,7 @@ def draw(results: Growth, axis: str) -> bytes:
     }
     written = io.BytesIO()
     with themed(LIGHT):
-        figure, every = panels(len(VERBS), 5.4)
+        figure, every = layout.panels(len(VERBS), 5.4, 4.6)
         for axes, (verb, title) in zip(every, VERBS.items(), strict=True):
             for name, mine in lines.items():
                 _plot(axes, results, axis, name, verb, mine, look[name])

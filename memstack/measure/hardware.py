@@ -1,4 +1,4 @@
-"""describe_hardware: what a measurement was made on, in words."""
+"""What a measurement was made on, in words, and what else the machine was doing meanwhile."""
 
 import os
 import platform
@@ -6,7 +6,35 @@ from pathlib import Path
 
 import torch
 
+from memstack.plugins.config import Frozen
 from memstack.plugins.registry import registry
+
+IDLE = 0.3
+"""Runnable threads per core, up to which nothing else counts as running."""
+
+
+class Load(Frozen):
+    """How many threads of the whole machine wanted to run, as its system tells."""
+
+    average: float
+    """Over the minute before, the measurement's own included."""
+    cores: int
+    """That this process may use."""
+
+    def others(self, own: float = 0.0) -> bool:
+        """True if more was running than ``own`` threads of this process and what a machine at rest does."""
+        return self.average > own + IDLE * self.cores
+
+    def __str__(self) -> str:
+        return f"{self.average:.1f} on {self.cores} cores"
+
+
+def machine_load() -> Load | None:
+    """Return the load of the last minute; None where the system does not tell."""
+    try:
+        return Load(average=os.getloadavg()[0], cores=_cores())
+    except (AttributeError, OSError):
+        return None
 
 
 def describe_hardware() -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from memstack.contract.errors import MemstackError
+from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
-from memstack.measure.measurement import Measurement, measure_memory
+from memstack.measure.measurement import Measurement, add_entries, measure_memory
 from memstack.measure.recorded import Recorded, Recording
 from memstack.plugins.config import Frozen, MemoryConfig
 from memstack.plugins.records import RecordedOptions
@@ -38,6 +39,12 @@ class Point(Frozen):
     worst_add_ms: float
     fill_s: float
     """Filling the empty memory, in seconds."""
+    search_repeats_ms: tuple[float, ...] | None = None
+    """Every search that was timed, in order."""
+    exact_repeats_ms: tuple[float, ...] | None = None
+    """The searches of an exact memory that were made in turns with them, if one was beside."""
+    add_quartiles_ms: tuple[float, float] | None = None
+    """Between which half of the single adds lay; the rare ones that train or rebuild are beyond."""
 
     @property
     def step_ms(self) -> float:
@@ -68,16 +75,16 @@ class Workload:
     """How long filling may take, and turning over, before TooSlowError."""
     device: str = "cpu"
     """Where the memories lie, as far as a backend's search can run there."""
+    beside: Memory | None = None
+    """A full exact memory that is asked the same in turns, as ``filled`` makes one."""
 
     def measure(self, backend: str, options: Mapping[str, Any]) -> Point:
         """Measure one setting of one backend."""
-        placed = registry().place_options(backend, options, torch.device(self.device))
-        memory = registry().create(backend, self.shape, **placed)
-        segment = self.recording.segment
+        memory, segment = self._created(backend, options), self.recording.segment
         measured = measure_memory(
             memory,
             "recorded",
-            start=lambda shape, seed, device: Recorded(shape, self.recording, seed, device),
+            start=self._stream,
             neighbours=self.neighbours,
             chunk=segment,
             queries=(segment,),
@@ -85,8 +92,15 @@ class Workload:
             repeats=self.repeats,
             seed=self.seed,
             limit_s=self.limit_s,
+            beside=self.beside,
         )
         return self._point(backend, options, measured)
+
+    def filled(self, backend: str) -> Memory:
+        """Return a full memory of a backend with its default options, for others to be measured ``beside``."""
+        memory = self._created(backend, {})
+        add_entries(memory, self._stream(self.shape, self.seed, memory.device), self.entries, self.recording.segment)
+        return memory
 
     @property
     def shape(self) -> MemoryShape:
@@ -94,20 +108,31 @@ class Workload:
         dim = self.recording.key_dim
         return MemoryShape(rows=self.rows, heads=self.heads, key_dim=dim, value_dim=dim, capacity=self.entries)
 
+    def _created(self, backend: str, options: Mapping[str, Any]) -> Memory:
+        placed = registry().place_options(backend, options, torch.device(self.device))
+        return registry().create(backend, self.shape, **placed)
+
+    def _stream(self, shape: MemoryShape, seed: int, device: torch.device) -> Recorded:
+        return Recorded(shape, self.recording, seed, device)
+
     def _point(self, backend: str, options: Mapping[str, Any], measured: Measurement) -> Point:
+        segment, beside = self.recording.segment, measured.beside.get(self.recording.segment)
         return Point(
             backend=backend,
             options=dict(options),
             rows=self.rows,
             heads=self.heads,
             entries=self.entries,
-            queries=self.recording.segment,
+            queries=segment,
             recall=measured.recall,
             attention_mass_recall=measured.attention_mass_recall,
-            search_ms=measured.search[self.recording.segment].median_ms,
+            search_ms=measured.search[segment].median_ms,
             add_ms=measured.add.mean_ms,
             worst_add_ms=max(measured.fill.worst_ms, measured.add.worst_ms),
             fill_s=sum(measured.fill.seconds),
+            search_repeats_ms=measured.search[segment].repeats_ms,
+            exact_repeats_ms=None if beside is None else beside.repeats_ms,
+            add_quartiles_ms=measured.add.quartiles_ms,
         )
 
 

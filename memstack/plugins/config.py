@@ -5,16 +5,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
 from memstack.plugins.config_text import DEEPEST, QUOTED, check_texts, parse_setting, quoted, read_toml
-from memstack.plugins.distributions import spare_others
 from memstack.plugins.secrets import fields_of, inner_model, keeps_secret, without_secrets
-
-# Before the first model is made, at which pydantic looks for plugins of its own.
-spare_others()
 
 
 class Frozen(BaseModel):
@@ -28,7 +24,7 @@ class ProbeConfig(Frozen):
 
     every: NonNegativeInt = 100
     """Searches of a memory from one comparison with exact search to the next; 0 compares none."""
-    sampled: PositiveInt = 64
+    sampled: int = Field(default=64, gt=0, le=2**20)
     """Queries of a search that are compared, per row and head."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """The recall below which something is done."""

@@ -43,7 +43,7 @@ def parse_setting(key: str, text: str) -> Any:
 
 
 def check_texts(tree: Mapping[str, Any], origin: str) -> None:
-    """ConfigError for what no path, file or terminal takes: a NUL, half of a surrogate pair, sections without end."""
+    """ConfigError for what nothing takes: a NUL, half of a surrogate pair, sections and numbers without end."""
     left: list[tuple[str, Any, int]] = [("", tree, 0)]
     while left:
         where, value, depth = left.pop()
@@ -51,6 +51,8 @@ def check_texts(tree: Mapping[str, Any], origin: str) -> None:
             raise ConfigError(f"{origin}: {quoted(where)} lies deeper than {DEEPEST} sections or brackets")
         if isinstance(value, str) and (odd := _odd_character(value)):
             raise ConfigError(f"{origin}: {where} holds {odd!r}, which is no text in UTF-8: leave it out")
+        if isinstance(value, int) and value.bit_length() > 64:
+            raise ConfigError(f"{origin}: {where} is a number of more than 64 bits: choose a smaller one")
         inner: list[tuple[str, Any]] = []
         if isinstance(value, Mapping):
             inner = [(f"{where}.{key}".lstrip("."), each) for key, each in value.items()]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from memstack_models.report.collect import Attempts
+from memstack_models.report.attempts import Attempts
 from memstack_models.report.records import LeftOut
 from typer.testing import CliRunner
 

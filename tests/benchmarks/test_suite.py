@@ -161,9 +161,10 @@ def test_numbers_of_one_measurement_are_measured_once() -> None:
     assert len(calls) == 1
 
 
-def test_asv_knows_every_key_of_the_configuration() -> None:
+@pytest.mark.parametrize("name", ["asv.conf.json", "asv.kept.json"])
+def test_asv_knows_every_key_of_the_configuration(name: str) -> None:
     """It ignores the others silently."""
-    given = util.load_json(BENCHMARKS / "asv.conf.json", api_version=1, js_comments=True)
+    given = util.load_json(BENCHMARKS / name, api_version=1, js_comments=True)
     assert given.keys() <= vars(Config()).keys()
 
 

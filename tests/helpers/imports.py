@@ -35,7 +35,7 @@ ORDERS: Mapping[str, Layers] = {
         ("report",),
         ("cli",),
     ),
-    "benchmarks": (("__init__.py",), ("suite",), ("goals",)),
+    "benchmarks": (("__init__.py", "pages.py"), ("suite",), ("goals",)),
 }
 """The layers of a package from the lowest up: each part imports only from its own layer and those below. A package
 without an entry, such as a backend, has the layers that its imports make."""

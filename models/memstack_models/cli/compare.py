@@ -1,44 +1,94 @@
-"""``memstack compare``: one checkpoint with several memories."""
+"""``memstack compare``: one checkpoint with several memories, or several runs on one text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from memstack import ConfigError, MemstackError
 from memstack.cli.complete import backend_names
-from memstack.cli.console import OUT, STDOUT, JsonFile, say, write_record
+from memstack.cli.console import OUT, STDOUT, JsonFile, print_alone, say, write_record
 from memstack.plugins.registry import registry
-from memstack_models.cli.options import NOTHING, Checkpoint, Set
+from memstack_models.cli.options import NOTHING, Checkpoints, Data, Set, TableFormat, beside
+from memstack_models.evaluation.formats import Format, formatted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from memstack.plugins.config import MemoryConfig
     from memstack_models.evaluation.records import Compared
 
+ENTRIES = 8192
+"""Per memory, where no capacity is given."""
+
 
 def compare_command(
-    checkpoint: Checkpoint,
+    checkpoints: Checkpoints,
     backend: Annotated[
         list[str],
         typer.Option(
             "-b",
             "--backend",
-            help="NAME or NAME,option=value,...; by default all installed ones.",
+            help="NAME or NAME,option=value,...; by default all installed ones. Of one checkpoint.",
             autocompletion=backend_names,
         ),
     ] = NOTHING,
-    capacity: Annotated[list[int], typer.Option(help="Entries per memory; may be repeated.")] = [8192],  # noqa: B006
+    capacity: Annotated[
+        list[int], typer.Option(min=1, help=f"Entries per memory, by default {ENTRIES}; may be repeated. Likewise.")
+    ] = [],  # noqa: B006
+    data: Data = None,
     set_: Set = NOTHING,
+    format_: TableFormat = Format.TABLE,
     json_: JsonFile = None,
 ) -> None:
-    """Evaluate one checkpoint with several memories: perplexity, recall on its real keys, search and add times."""
+    """Evaluate one checkpoint with several memories, or several checkpoints with their own, on one text.
+
+    Of one: perplexity, recall on its real keys, search and add times of each memory. Of several: perplexity, whole and
+    by position, and what each gains on the first, whose corpus they all read.
+    """
+    if json_ == STDOUT and format_ != Format.TABLE:
+        raise ConfigError(f"--json - and --format {format_} both want standard output: name a file for --json")
+    with beside(format_ != Format.TABLE):
+        if len(checkpoints) == 1:
+            _compare_memories(checkpoints[0], backend, capacity or [ENTRIES], data, set_, format_, json_)
+        elif backend or capacity:
+            raise ConfigError(
+                "-b and --capacity choose the memories of one checkpoint, and several were named: each has its own, "
+                "which --set memory.backend=NAME changes in all; or name one"
+            )
+        else:
+            from memstack_models.cli.compare_runs import compare_runs
+
+            compare_runs(checkpoints, data, set_, lambda lines: print_table(lines, format_), json_)
+
+
+def print_table(lines: Table, format_: Format) -> None:
+    """Print a table for people, or alone on standard output for a program."""
+    if format_ == Format.TABLE:
+        OUT.print(lines)
+    else:
+        print_alone(formatted(lines, format_))
+
+
+def _compare_memories(
+    checkpoint: str,
+    backend: list[str],
+    capacity: list[int],
+    data: str | None,
+    set_: list[str],
+    format_: Format,
+    json_: Path | None,
+) -> None:
     from memstack_models.cli.work import compare_with_progress
     from memstack_models.evaluation.comparison import Comparison, comparison_table
     from memstack_models.evaluation.records import CompareRecord
+    from memstack_models.evaluation.runs import text_of
     from memstack_models.training import run_folder
 
-    comparison = Comparison(run_folder.find(checkpoint), set_)
+    folder = run_folder.find(checkpoint)
+    comparison = Comparison(folder, set_, text=text_of(folder, set_, data))
     if not comparison.run.model.memory_layers:
         raise ConfigError(f"{checkpoint} has no memory layer, so there are no memories to compare: use memstack eval")
     own = comparison.run.memory
@@ -52,11 +102,13 @@ def compare_command(
     def keep(results: dict[str, Compared]) -> None:
         write_record(json_, CompareRecord(checkpoint=checkpoint, memories=results, failures=failures))
 
+    for line in comparison.notices():
+        say(f"note: {line}")
     # What took minutes should outlive what comes after it; standard output gets the whole alone.
     after_each = [] if json_ == STDOUT else [keep]
     results = compare_with_progress(comparison, {"none": None} | memories, failures, *after_each)
     anchors = {name: f"{own.backend}/{memory.capacity}" for name, memory in memories.items()}
-    OUT.print(comparison_table(results, own.backend, anchors))
+    print_table(comparison_table(results, own.backend, anchors), format_)
     say(f"search, add and worst add: in units of {own.backend}'s search with as many entries, measured in this run")
     for name, reason in failures.items():
         say(f"{name} failed: {reason}", "red")

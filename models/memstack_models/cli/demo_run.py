@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import matplotlib.pyplot as plt
 from rich.table import Table
 
 from memstack.cli import console
@@ -14,9 +13,10 @@ from memstack.cli.console import OUT, say
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
 from memstack.plugins.registry import registry
+from memstack_models.cli.position_plot import draw
 from memstack_models.cli.work import compare_with_progress, create_trainer, train_with_progress
 from memstack_models.data.load import tokenizer_for
-from memstack_models.evaluation.comparison import Comparison, memory_of
+from memstack_models.evaluation.comparison import Comparison, memory_of, recall_text
 from memstack_models.evaluation.records import Compared
 from memstack_models.training import run_folder
 from memstack_models.training.bundled import CHECKPOINT
@@ -51,6 +51,8 @@ def demo(backend: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tiny = train_tiny(backend)
     comparison = Comparison(run_folder.find(CHECKPOINT), READ)
+    for line in comparison.notices():
+        say(f"note: {line}")
     neighbours = comparison.run.memory.neighbours
     compared = compare_with_progress(
         comparison,
@@ -58,7 +60,7 @@ def demo(backend: str, folder: Path) -> None:
         | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
     )
     DemoRecord(checkpoint=CHECKPOINT, memories=compared, tiny=tiny).write(folder / "report.json")
-    draw(compared, folder / "report.png")
+    draw(_titled(compared), folder / "report.png", "Held-out standard library, one checkpoint, the memory swapped")
     OUT.print(table(compared))
     first, last = tiny.losses[0], tiny.losses[-1]
     say(f"a tiny model, {tiny.steps} steps with {backend}: loss {first:.2f} -> {last:.2f}")
@@ -84,23 +86,12 @@ def table(results: Mapping[str, Compared]) -> Table:
     for name, result in results.items():
         beyond = result.perplexity_beyond_4k or nan
         against = "" if name == "none" else f"{100 * (beyond / base - 1):+.1f} %"
-        recall = f"{result.recall:.3f}" if result.recall is not None else "" if name == "none" else "exact"
+        recall = "" if name == "none" else recall_text(result, result.recall)
         rows.add_row(name, f"{result.perplexity:.3f}", f"{beyond:.3f}", against, f"{result.bits_per_byte:.3f}", recall)
     return rows
 
 
-def draw(results: Mapping[str, Compared], path: Path) -> None:
-    """Perplexity by position in the document, one line per memory."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for name, result in results.items():
-        places = result.by_position
-        label, line = (name, "o-") if name != "none" else ("memory off", "ko--")
-        axes.plot(list(places), list(places.values()), line, label=label)
-    axes.set_xlabel("position in the document (tokens)")
-    axes.set_ylabel("perplexity per token")
-    axes.set_title("Held-out standard library, one checkpoint, the memory swapped")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(title="backend/entries")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+def _titled(results: Mapping[str, Compared]) -> dict[str, dict[str, float]]:
+    """Perplexity by position, by what the picture calls a memory: without one a model trained alike does better."""
+    titles = {"none": "same weights, memory off"}
+    return {titles.get(name, name): result.by_position for name, result in results.items()}

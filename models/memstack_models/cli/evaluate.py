@@ -1,61 +1,43 @@
 """``memstack eval``: the perplexity of a checkpoint on held-out documents, with its memory and without."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from memstack.cli import console
-from memstack.cli.console import OUT, JsonFile, write_record
-from memstack_models.cli.options import NOTHING, Checkpoint, Set
-
-if TYPE_CHECKING:
-    from memstack_models.training.perplexity import Evaluation
+from memstack.cli.console import OUT, JsonFile, say, write_record
+from memstack_models.cli.options import NOTHING, Checkpoint, Data, Set
 
 
 def eval_command(
     checkpoint: Checkpoint,
     set_: Set = NOTHING,
-    data: Annotated[str | None, typer.Option(help="A folder of documents instead of the run's corpus.")] = None,
+    data: Data = None,
+    opponent: Annotated[
+        str | None, typer.Option(help="A run without a memory, else trained alike: it reads the same text.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw perplexity by position into this .png, .svg or .pdf.")
+    ] = None,
+    losses: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the loss of every token to this .npz or .jsonl.")
+    ] = None,
     json_: JsonFile = None,
 ) -> None:
-    """Report perplexity per token, bits per byte and perplexity by position, with and without the memory."""
-    from memstack_models.cli.work import evaluate_with_progress, notice
-    from memstack_models.data.documents import replaced
-    from memstack_models.data.load import tokenized
-    from memstack_models.evaluation.records import EvalRecord
-    from memstack_models.training import run_folder
-    from memstack_models.training.device import pick_device
-    from memstack_models.training.streams import evaluation_stream
+    """Report perplexity and bits per byte, whole, by position and by document, with the memory and without."""
+    from memstack_models.cli.evaluating import by_document_table, by_position_table, evaluate_run
+    from memstack_models.cli.position_plot import check_picture, draw
+    from memstack_models.evaluation.losses import check_losses_file, write_losses
 
-    folder = run_folder.find(checkpoint)
-    run = run_folder.read_config(folder, set_)
-    device = pick_device(run.train.device)
-    model, tokenizer = run_folder.load_model(folder, run, device)
-    limits = run.eval
-    source = replaced(run.data, data, limits.split) if data else run.data
-    corpus = tokenized(source, limits.split, tokenizer, limits.tokens, limits.documents)
-    notice(corpus, run)
-    memory = f"{run.memory.backend}/{run.memory.capacity}"
-    results: dict[str, Evaluation] = {}
-    for name, section in {"none": None, memory: run.memory}.items():
-        if section is None or run.model.memory_layers:
-            stream = evaluation_stream(run, corpus.documents, device, section)
-            results[name] = evaluate_with_progress(name.replace("none", "memory off"), model, stream, tokenizer)
-    OUT.print(by_position_table(results))
-    read = {name: result.result() for name, result in results.items()}
-    write_record(json_, EvalRecord(checkpoint=str(folder), memories=read))
-
-
-def by_position_table(results: dict[str, Evaluation]) -> Table:
-    """Perplexity of each memory, whole and by position in the document."""
-    stretches = list(next(iter(results.values())).by_position())
-    lines = console.table("memory", right=["perplexity", "bits/byte", *stretches])
-    lines.title = "perplexity by position in the document (tokens)"
-    for name, result in results.items():
-        places = result.by_position()
-        cells = [f"{places[stretch]:.3f}" for stretch in stretches]
-        lines.add_row(name, f"{result.perplexity():.3f}", f"{result.bits_per_byte:.3f}", *cells)
-    return lines
+    # Whatever is wrong with a file that is to be written shows before minutes are spent.
+    picture, written = plot and check_picture(plot), losses and check_losses_file(losses)
+    read = evaluate_run(checkpoint, set_, data, opponent)
+    OUT.print(by_position_table(read.record))
+    OUT.print(by_document_table(read.record))
+    for line in read.notes():
+        say(f"note: {line}")
+    write_record(json_, read.record)
+    if written:
+        write_losses(written, read.names, read.losses)
+    if picture:
+        draw(read.by_position(), picture, f"Perplexity by position, {checkpoint}")

@@ -12,7 +12,7 @@ def export_command(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
 ) -> None:
-    """Write weights in bfloat16, tokeniser, configuration and log to a new folder."""
+    """Write weights in bfloat16, tokeniser, configuration, log and a model card to a new folder."""
     from memstack_models.training import run_folder
 
     run_folder.export(run, folder)

@@ -1,12 +1,14 @@
 """The arguments that several commands take, and what a shell can complete for them."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
-from memstack.cli.console import set_option
+from memstack.cli.console import ERR, OUT, set_option
+from memstack_models.evaluation.formats import Format
 from memstack_models.training import bundled
 from memstack_models.training.config import RunConfig
 
@@ -28,7 +30,30 @@ Checkpoint = Annotated[
     str,
     typer.Argument(help="A run folder, or the name of a checkpoint that ships.", autocompletion=bundled.checkpoints),
 ]
+Checkpoints = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CHECKPOINT...",
+        help="A run folder, or the name of a checkpoint that ships; or several.",
+        autocompletion=bundled.checkpoints,
+    ),
+]
+Data = Annotated[str | None, typer.Option(help="A folder of documents instead of the run's corpus.")]
+TableFormat = Annotated[
+    Format, typer.Option("--format", help="How the table is printed; all but table are alone on standard output.")
+]
 Recall = Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the true neighbours that is good enough.")]
-Seed = Annotated[int, typer.Option(min=0, help="Where in the recorded text the memories begin.")]
+Seed = Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Where in the recorded text the memories begin.")]
 Set = Annotated[list[str], set_option(run_keys)]
 NOTHING: list[str] = []
+
+
+@contextmanager
+def beside(alone: bool) -> Generator[None, None, None]:
+    """Meanwhile print what is for people on standard error, if something else is to be alone on standard output."""
+    undo = OUT.become(ERR) if alone else None
+    try:
+        yield
+    finally:
+        if undo is not None:
+            undo()

@@ -1,6 +1,7 @@
 """From a ``[data]`` section to its corpus, and from a corpus to the documents of a split."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from memstack import (
     corpora,
     create_corpus,
 )
+from memstack.plugins.paths import in_full
 from memstack_models.data.config import DataConfig
+from memstack_models.data.corpora.files import printable
 
 FOLDER = "folder"
 """The corpus that reads what is named by its path."""
+KEPT = ("encoding", "unreadable", "pattern")
+"""Options that say how any folder is read, also another one."""
 
 
 def corpus_of(data: DataConfig) -> Corpus:
@@ -36,21 +41,36 @@ def corpus_of(data: DataConfig) -> Corpus:
     try:
         return create_corpus(data.corpus, **options)
     except UnknownCorpusError as error:
-        raise UnknownCorpusError(f"corpus {data.corpus!r} is no folder, and {error}; name one of either") from None
+        raise UnknownCorpusError(
+            f"corpus {data.corpus!r} is no folder, and {error}; name one of either, as data.corpus or with --data"
+        ) from None
 
 
 def anchored(data: DataConfig) -> DataConfig:
     """Return the section with its folder as an absolute path, for use from another folder."""
     folder = _folder(data.corpus)
-    return data.model_copy(update={"corpus": str(folder.resolve())}) if folder and folder.is_dir() else data
+    if not folder or not folder.is_dir():
+        return data
+    path = str(folder.resolve())
+    if not _is_text(path):
+        raise ConfigError(f"data.corpus is {printable(path)}, which no configuration can hold: give it a name in UTF-8")
+    return data.model_copy(update={"corpus": path})
 
 
 def replaced(data: DataConfig, source: str, split: Split) -> DataConfig:
     """Return the section with another corpus in place of its own; of a folder without splits, ``split`` is all."""
     if folder := _folder(source):
-        kept = data.pattern if _folder(data.corpus) else ()
-        return data.model_copy(update={"corpus": str(folder), "pattern": kept, "options": {"shares": whole(split)}})
+        own = data.corpus == FOLDER or data.corpus not in _registered()
+        options = {name: data.options[name] for name in KEPT if own and name in data.options}
+        kept = {"corpus": str(folder), "pattern": data.pattern if own else ()}
+        return data.model_copy(update=kept | {"options": options | {"shares": whole(split)}})
     return data.model_copy(update={"corpus": source, "pattern": (), "options": {}})
+
+
+def shared(data: DataConfig) -> DataConfig:
+    """Return the section as it may be shown to anybody: of paths the last part alone, below whatever folder it is."""
+    options = {name: last_part(value) for name, value in data.options.items()}
+    return data.model_copy(update={"corpus": last_part(data.corpus), "options": options})
 
 
 def whole(split: Split) -> dict[str, float]:
@@ -77,5 +97,33 @@ def fingerprint(documents: Iterable[Document]) -> str:
 
 def _folder(source: str) -> Path | None:
     """The path, if it is one and no corpus is registered under that name. It may be a file, which is refused."""
-    path = Path(source).expanduser()
-    return path if path.exists() and source not in {spec.name for spec in corpora()} else None
+    if source in _registered():
+        return None
+    try:
+        path = in_full(source, "data.corpus")
+        return path if path.exists() else None
+    except OSError as error:
+        raise ConfigError(
+            f"data.corpus {printable(source)[:200]} cannot be looked at ({error.strerror}): name a corpus or a folder"
+        ) from None
+
+
+def _registered() -> set[str]:
+    return {spec.name for spec in corpora()}
+
+
+def last_part(value: Any) -> Any:
+    """Return an absolute path, or one from home, as the name that it ends in; what is none, as it is."""
+    if isinstance(value, dict):
+        return {name: last_part(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(last_part, value))
+    if not isinstance(value, str | Path) or not str(value).startswith(("/", "~")):
+        return value
+    path = Path(os.path.expanduser(value))
+    return "./texts" if path == Path(os.path.expanduser("~")) else f"./{path.name}"
+
+
+def _is_text(name: str) -> bool:
+    """True for a name in UTF-8; other bytes in it are lone surrogates, as the file system gives them."""
+    return not any("\ud800" <= each <= "\udfff" for each in name)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from memstack import Split
+from memstack import ConfigError, Split
 from memstack_models.data.config import DataConfig
 from memstack_models.data.documents import corpus_of, load_documents
 from memstack_models.data.tokenized import TokenizedCorpus, tokenize
@@ -19,8 +19,14 @@ def tokenized(
 ) -> TokenizedCorpus:
     """Return the documents of a split as tokens, each begun by the document token.
 
-    At most ``limit`` tokens of each, and only the ``longest`` so many documents; 0 is all.
+    At most ``limit`` tokens of each, and only the ``longest`` so many documents; 0 is all. ConfigError for a limit of
+    1, which leaves the document token alone.
     """
+    if limit == 1:
+        raise ConfigError(
+            "of 1 token of a document nothing is predicted, for each begins with the document token: "
+            "eval.tokens and train.validate_tokens should be 2 or more, or eval.tokens 0 for all; got 1"
+        )
     corpus = corpus_of(data)
     documents = load_documents(corpus, split)
     if longest:

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from memstack import Document
-from memstack.plugins.disk_cache import cached
+from memstack_models.data.cached import read_cached
 from memstack_models.data.documents import fingerprint
 from memstack_models.data.tokenizer import Tokenizer
 
@@ -28,8 +28,10 @@ def tokenize(documents: Sequence[Document], tokenizer: Tokenizer, limit: int | N
     """Return the documents as tokens, of each at most the first ``limit``, the document token among them."""
     parts = f"{fingerprint(documents)} {tokenizer.identity} {limit}"
     name = f"tokens-{hashlib.sha256(parts.encode()).hexdigest()}"
-    state = load(cached(name, lambda: _tokenized(documents, tokenizer, limit)))
-    tokens = list(state["tokens"].split(state["lengths"].tolist()))
+    size = tokenizer.vocab_size
+    tokens = read_cached(
+        name, lambda: _tokenized(documents, tokenizer, limit), lambda held: _split(held, len(documents), size)
+    )
     return TokenizedCorpus(tokens, [document.name for document in documents])
 
 
@@ -43,6 +45,17 @@ def short_documents(corpus: TokenizedCorpus, segment: int) -> str | None:
     what = "is shorter" if short == 1 else "are shorter"
     then = "it is padded and never uses" if short == 1 else "they are padded and never use"
     return f"{count} {what} than one segment ({segment} tokens): {then} the memory"
+
+
+def _split(held: bytes, documents: int, vocab_size: int) -> list[Tensor]:
+    """The tokens of each document; an error of some kind if these bytes are no tokens of so many documents."""
+    state = load(held)
+    tokens, lengths = state["tokens"], state["lengths"].tolist()
+    if tokens.dtype != torch.int32 or len(lengths) != documents:
+        raise ValueError(f"int32 tokens of {documents} documents were expected, got {tokens.dtype} of {len(lengths)}")
+    if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocab_size:
+        raise ValueError(f"tokens should lie within 0 and {vocab_size - 1}")
+    return list(tokens.split(lengths))
 
 
 def _tokenized(documents: Sequence[Document], tokenizer: Tokenizer, limit: int | None) -> bytes:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Int
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
-from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from memstack import CorpusError, Document
-from memstack.plugins.disk_cache import cached
+from memstack_models.data.cached import read_cached
 from memstack_models.data.chunking import pieces
 from memstack_models.data.documents import fingerprint
 from memstack_models.data.errors import CheckpointError
@@ -26,6 +26,16 @@ DOCUMENT = "<|document|>"
 SMALLEST = 257
 """All bytes and the document token."""
 BATCH = 64
+PROBE = f" A probe,\tof 1,234 Ärger: 猫 🐈\r\n\n  {DOCUMENT} #{chr(0)}# e\u0301 \u00e9"
+"""A text that whoever changes letters, spaces or lines does not give back."""
+LONGEST = 512
+"""Characters of a pre-token at most: merging costs with its square, and a line of base64 may have no end."""
+# GPT-2's pattern, but that each run ends.
+PATTERN = (
+    r"'s|'t|'re|'ve|'m|'ll|'d"
+    rf"| ?\p{{L}}{{1,{LONGEST}}}| ?\p{{N}}{{1,{LONGEST}}}| ?[^\s\p{{L}}\p{{N}}]{{1,{LONGEST}}}"
+    rf"|\s{{1,{LONGEST}}}(?!\S)|\s{{1,{LONGEST}}}"
+)
 
 
 class Tokenizer(ABC):
@@ -92,7 +102,10 @@ class BPETokenizer(Tokenizer):
         super().__init__([texts[number] for number in range(len(vocab))], document_token)
         if len(set(texts.values())) < len(texts) or not {bytes([value]) for value in range(256)} <= set(texts.values()):
             raise ValueError("the vocabulary lacks some bytes, or has a token twice")
+        self._definition: str = library.to_str()
         library.encode_special_tokens = True  # a document token written out in a text is text
+        if json.loads(self._definition)["pre_tokenizer"] == UNBOUNDED:
+            library.pre_tokenizer = _pre_tokenizer()  # splits any text as its own does, but a run without an end
         self._library = library
 
     def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
@@ -107,7 +120,7 @@ class BPETokenizer(Tokenizer):
 
     def dump(self) -> str:
         """Return the JSON of the ``tokenizers`` library."""
-        return self._library.to_str()
+        return self._definition
 
 
 def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: Sequence[Document]) -> Tokenizer:
@@ -124,9 +137,10 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: S
         )
     if not documents:
         raise CorpusError("a BPE vocabulary is trained on documents, got none")
-    name = f"bpe-{vocab_size}-{fingerprint(documents)}"
-    definition = cached(name, lambda: _train(vocab_size, documents).to_str().encode())
-    return BPETokenizer(Library.from_str(definition.decode()))
+    name = f"bpe-{vocab_size}-{LONGEST}-{fingerprint(documents)}"
+    return read_cached(
+        name, lambda: _train(vocab_size, documents).to_str().encode(), lambda held: _parse(held.decode())
+    )
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -148,12 +162,23 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def _parse(definition: str) -> Tokenizer:
     model: dict[str, Any] = json.loads(definition)["model"]
-    return ByteTokenizer() if model["type"] == "bytes" else BPETokenizer(Library.from_str(definition))
+    if model["type"] == "bytes":
+        return ByteTokenizer()
+    library = Library.from_str(definition)
+    # A text has the tokens it has: padding to a length, above all to a huge one, would end the process.
+    library.no_padding()
+    library.no_truncation()
+    if model.get("dropout"):
+        raise ValueError("with dropout, a text has other tokens each time")
+    tokenizer = BPETokenizer(library)
+    if tokenizer.decode(tokenizer.encode(PROBE)) != PROBE:
+        raise ValueError("it does not give back the text it was given")
+    return tokenizer
 
 
 def _train(vocab_size: int, documents: Sequence[Document]) -> Library:
     library = Library(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.pre_tokenizer = _pre_tokenizer()
     library.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -163,6 +188,11 @@ def _train(vocab_size: int, documents: Sequence[Document]) -> Library:
     )
     library.train_from_iterator(_all_pieces(documents), trainer)
     return library
+
+
+def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    split = pre_tokenizers.Split(Regex(PATTERN), "isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def _all_pieces(documents: Sequence[Document]) -> Iterator[str]:
@@ -182,3 +212,5 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 BYTES = _byte_alphabet()
+UNBOUNDED = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+"""How earlier tokenisers split: by the same pattern, whose runs have no end."""

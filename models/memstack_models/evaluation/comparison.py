@@ -13,8 +13,10 @@ from memstack.plugins import config as configuration
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
 from memstack_models.data.load import tokenized
+from memstack_models.data.tokenized import short_documents
 from memstack_models.evaluation.records import Compared, Milliseconds
 from memstack_models.training import run_folder
+from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
 from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.perplexity import evaluate
@@ -22,20 +24,37 @@ from memstack_models.training.streams import evaluation_stream
 
 Advance = Callable[[int], None]
 PROBE = ProbeConfig(every=8)
+FEWEST = 8
+"""So many searches of the longest document are compared with exact search, however short it is."""
 TITLES = ("recall", "attention mass", "search", "add", "worst add")
 
 
 class Comparison:
-    """A checkpoint and the documents it is evaluated on, ready for one memory after the other."""
+    """A checkpoint and the documents it is evaluated on, ready for one memory after the other.
 
-    def __init__(self, folder: Path, overrides: Sequence[str] = (), probe: ProbeConfig = PROBE) -> None:
-        self.run = run_folder.read_config(folder, overrides)
+    ``text`` is the run whose ``[data]`` and ``[eval]`` say what is read; by default that of the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        overrides: Sequence[str] = (),
+        probe: ProbeConfig = PROBE,
+        text: RunConfig | None = None,
+    ) -> None:
+        own = run_folder.read_config(folder, overrides)
+        self.run = own.model_copy(update={"eval": text.eval}) if text else own
         self.probe = probe
         self.device = pick_device(self.run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, self.run, self.device)
         limits = self.run.eval
-        corpus = tokenized(self.run.data, limits.split, self.tokenizer, limits.tokens, limits.documents)
-        self.documents = corpus.documents
+        data = (text or own).data
+        self.corpus = tokenized(data, limits.split, self.tokenizer, limits.tokens, limits.documents)
+        self.documents = self.corpus.documents
+
+    def notices(self) -> list[str]:
+        """Return lines that whoever reads the results should see: how the corpus was split, what was left out of it."""
+        return list(filter(None, (self.corpus.notice, short_documents(self.corpus, self.run.train.segment))))
 
     @property
     def tokens(self) -> int:
@@ -51,7 +70,7 @@ class Comparison:
         """Read the documents with this memory, or with none; ``baseline`` makes another of its shape, no backend's."""
         stream = evaluation_stream(self.run, self.documents, self.device, memory)
         bank = stream.bank.wrapped(lambda inside: baseline(inside.shape)) if baseline else stream.bank
-        watch = MemoryMonitor(bank, self.model, self.probe, self.device)
+        watch = MemoryMonitor(bank, self.model, self._dense_probe(), self.device)
         stream = replace(stream, bank=watch.bank)
         segments: list[dict[str, float]] = []
 
@@ -62,7 +81,15 @@ class Comparison:
         result = evaluate(self.model, stream, self.tokenizer.token_bytes, segment_read)
         full_after = (memory.capacity if memory else 0) // self.run.train.segment
         times = _milliseconds(segments, full_after) if memory else None
-        return Compared(**dict(result.result()), **dict(probed_entry(watch.take_probed())), ms=times)
+        exact = all(inside.exact for inside in bank.values()) if len(bank) else None
+        found = probed_entry(watch.take_probed())
+        return Compared(**dict(result.result()), **dict(found), exact=exact, ms=times)
+
+    def _dense_probe(self) -> ProbeConfig:
+        """The probe, often enough for documents in which it would come upon few searches, or upon none."""
+        segments = -(-(max(map(len, self.documents)) - 1) // self.run.train.segment)
+        every = min(self.probe.every, max(1, segments // FEWEST))
+        return self.probe.model_copy(update={"every": every})
 
 
 def memory_of(text: str, capacity: int, neighbours: int) -> MemoryConfig:
@@ -88,11 +115,18 @@ def comparison_table(results: dict[str, Compared], against: str, anchors: dict[s
         if anchor is not None and anchor.ms is not None and result.ms is not None:
             shares = result.recall, result.attention_mass_recall
             cells.append(f"{100 * (result.perplexity / anchor.perplexity - 1):+.2f} %")
-            cells += ["exact" if share is None else f"{share:.3f}" for share in shares]
+            cells += [recall_text(result, share) for share in shares]
             times = result.ms.search, result.ms.add, result.ms.worst_add
             cells += [f"{time / anchor.ms.search:.2f}" for time in times]
         lines.add_row(*cells)
     return lines
+
+
+def recall_text(result: Compared, share: float | None) -> str:
+    """Return a recall as a table shows it: where there is no number, whether that is so because the search is exact."""
+    if share is not None:
+        return f"{share:.3f}"
+    return "exact" if result.exact else "not measured"
 
 
 def _milliseconds(segments: Sequence[dict[str, float]], full_after: int) -> Milliseconds:

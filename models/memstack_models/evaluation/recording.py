@@ -12,12 +12,11 @@ from memstack import CorpusError, Memory, MemoryBank, SearchResult
 from memstack.contract.validation import Padded
 from memstack.measure import Recording
 from memstack.plugins.config import MemoryConfig
-from memstack.plugins.disk_cache import cached
 from memstack.wrappers.base import MemoryWrapper
+from memstack_models.data.cached import read_cached
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
-from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.training import run_folder
 from memstack_models.training.bundled import CHECKPOINT
 from memstack_models.training.checkpoint import digest
@@ -36,22 +35,30 @@ def recording(
     entries: int = ENTRIES,
     overrides: Sequence[str] = (),
     advance: Advance = lambda tokens: None,
+    tell: Callable[[str], None] = lambda note: None,
 ) -> Recording:
     """Return what every memory layer and head of a checkpoint stores and asks while it reads held-out documents.
 
     The checkpoint searches exactly, in memories of the size it was trained with. It reads the longest document of the
     split that ``[eval]`` names, then the next, until it has stored so many ``entries``. What was made is kept in the
-    cache folder under a digest of weights, text and number; ``advance`` is told the tokens read, if any are.
+    cache folder under a digest of weights, text and number; ``advance`` is told the tokens read, if any are,
+    ``tell`` what the corpus has to say.
     """
     folder = run_folder.find(checkpoint)
     run = run_folder.read_config(folder, overrides)
     if not run.model.memory_layers:
         raise CheckpointError(f"{checkpoint} has no memory layer, so nothing can be recorded: name another one")
     model, tokenizer = run_folder.load_model(folder, run, pick_device(run.train.device))
-    documents = _documents(run, tokenizer, entries)
+    corpus = tokenized(run.data, run.eval.split, tokenizer, entries + 1)
+    if corpus.notice:
+        tell(corpus.notice)
+    documents = _documents(run, corpus.documents, entries)
     key = f"recording-{_digest(run, model, documents, entries)}"
-    state = load(cached(key, lambda: save(_record(run, model, documents, entries, advance))))
-    return Recording(state["keys"], state["queries"], run.train.segment)
+    shape = len(run.model.memory_layers) * run.model.kv_heads, entries, run.model.head_dim
+    keys, queries = read_cached(
+        key, lambda: save(_record(run, model, documents, entries, advance)), lambda held: _recorded(held, shape)
+    )
+    return Recording(keys, queries, run.train.segment)
 
 
 def recordable(checkpoint: str = CHECKPOINT, overrides: Sequence[str] = ()) -> int:
@@ -86,9 +93,8 @@ class Tap(MemoryWrapper):
         self.keys[-1], self.queries[-1] = self.keys[-1][:, :tokens], self.queries[-1][:, :tokens]
 
 
-def _documents(run: RunConfig, tokenizer: Tokenizer, entries: int) -> list[Tensor]:
+def _documents(run: RunConfig, found: list[Tensor], entries: int) -> list[Tensor]:
     """As many of the split's longest documents as hold so many tokens that are read: the last is only predicted."""
-    found = tokenized(run.data, run.eval.split, tokenizer, entries + 1).documents
     chosen: list[Tensor] = []
     for document in sorted(found, key=len, reverse=True):
         if sum(len(each) - 1 for each in chosen) < entries and len(document) > 1:
@@ -96,6 +102,15 @@ def _documents(run: RunConfig, tokenizer: Tokenizer, entries: int) -> list[Tenso
     if (total := sum(len(each) - 1 for each in chosen)) < entries:
         raise CorpusError(f"the {run.eval.split} documents have {total} tokens, not {entries}: record fewer entries")
     return chosen
+
+
+def _recorded(held: bytes, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Keys and queries of this shape; an error of some kind if these bytes hold none."""
+    state = load(held)
+    keys, queries = state["keys"], state["queries"]
+    if any(each.dtype != torch.float16 or tuple(each.shape) != shape for each in (keys, queries)):
+        raise ValueError(f"keys and queries should be float16 {shape}, got {tuple(keys.shape)}, {tuple(queries.shape)}")
+    return keys, queries
 
 
 @torch.no_grad()

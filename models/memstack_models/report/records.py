@@ -3,9 +3,11 @@
 from typing import Literal
 
 from memstack.measure import Point
+from memstack.measure.hardware import Load
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record, RecordedOptions
 from memstack_models.evaluation.records import Compared
+from memstack_models.evaluation.spread import Segments
 
 
 class LeftOut(Frozen):
@@ -18,12 +20,14 @@ class LeftOut(Frozen):
 
 
 class Read(Compared):
-    """The documents read with one memory, or with none."""
+    """The documents read with one memory, with none, or by another model."""
 
-    kind: Literal["none", "baseline", "backend"]
+    kind: Literal["none", "baseline", "backend", "opponent"]
     name: str
-    """The backend's or the baseline's."""
+    """The backend's, the baseline's, or the other model's."""
     options: RecordedOptions
+    segments: Segments | None = None
+    """The losses behind the perplexity, for its spread; None in records from before they were kept."""
 
 
 class StepTime(Frozen):
@@ -34,6 +38,10 @@ class StepTime(Frozen):
     options: RecordedOptions
     entries: int
     ms: float
+    repeats_ms: tuple[float, ...] | None = None
+    """Every step that was timed, in order."""
+    without_repeats_ms: tuple[float, ...] | None = None
+    """The steps of the same model without a memory that were made in turns with them."""
 
 
 class Measured(Frozen):
@@ -52,6 +60,14 @@ class Measured(Frozen):
     """Queries per head and search, keys per add."""
     key_dim: int
     machine: dict[str, str]
+    load_before: Load | None = None
+    """What the machine was doing at the start; None where its system does not tell, and in older records."""
+    load_after: Load | None = None
+    """And at the end, when this process's own threads are in it."""
+    threads: int | None = None
+    """Of this process, that compute at once."""
+    taken_over: int | None = None
+    """Measurements that came from a report which was cut short; None if none did."""
     exact: str
     """The backend that the others are measured against."""
     settings: tuple[Point, ...]

@@ -1,7 +1,8 @@
 """step_times(): what a whole training step costs with each backend, and without a memory."""
 
-from collections.abc import Callable, Sequence
-from math import inf, log
+from collections.abc import Sequence
+from functools import cached_property
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -10,74 +11,96 @@ import torch
 from memstack.measure import Point, Recording
 from memstack.measure.measurement import add_entries
 from memstack.measure.recorded import Recorded
-from memstack.measure.sweep import installed, label
-from memstack.measure.timing import Timing, time_call
+from memstack.measure.sweep import label
+from memstack.measure.timing import time_in_turns
 from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack_models.evaluation.comparison import Comparison
+from memstack_models.report.attempts import Attempts
+from memstack_models.report.plan import Plan
 from memstack_models.report.records import StepTime
 from memstack_models.training.trainer import Trainer
 
-Attempt = Callable[[str, str, int, Callable[[], Timing]], Timing | None]
 ROWS, STEPS = 2, 5
 
 
+class Steps:
+    """Times training steps with a memory in turns with those of the same model without one."""
+
+    def __init__(self, comparison: Comparison, recorded: Recording, limit_s: float, measurements: int) -> None:
+        self.comparison, self.recorded, self.limit_s = comparison, recorded, limit_s
+        self.measurements = measurements
+        """How many there will be at most: the text of the model without a memory is so long."""
+
+    @cached_property
+    def _without(self) -> Trainer:
+        trainer = _trainer(self.comparison, None, (STEPS + 1) * self.measurements)
+        trainer.advance()
+        return trainer
+
+    def without(self) -> StepTime:
+        """A step without a memory."""
+        (timing,) = time_in_turns([self._without.advance], repeats=STEPS, device=self.comparison.device)
+        return StepTime(options={}, entries=0, ms=timing.median_ms, repeats_ms=timing.repeats_ms)
+
+    def with_memory(self, memory: MemoryConfig) -> StepTime:
+        """A step whose memories are full of recorded keys; TooSlowError if one takes too long to fill."""
+        trainer, limit_s = _trainer(self.comparison, memory, STEPS + 1), self.limit_s
+        (stream,) = trainer.streams
+        trainer.advance()  # at the texts' start, which resets the memories
+        for seed, inside in enumerate(stream.bank.values()):
+            keys = Recorded(inside.shape, self.recorded, seed)
+            add_entries(inside, keys, inside.shape.capacity, self.recorded.segment, limit_s)
+        turns = [trainer.advance, self._without.advance]
+        timing, without = time_in_turns(turns, repeats=STEPS, device=self.comparison.device)
+        return StepTime(
+            backend=memory.backend,
+            options=memory.options,
+            entries=memory.capacity,
+            ms=timing.median_ms,
+            repeats_ms=timing.repeats_ms,
+            without_repeats_ms=without.repeats_ms,
+        )
+
+
 def step_times(
-    sizes: Sequence[int],
-    comparison: Comparison,
-    recorded: Recording,
-    scaling: Sequence[Point],
-    attempt: Attempt,
-    limit_s: float = inf,
+    plan: Plan, comparison: Comparison, recorded: Recording, scaling: Sequence[Point], attempts: Attempts
 ) -> tuple[StepTime, ...]:
     """Median milliseconds of a training step by backend and size, and once without a memory (backend None).
 
     Every memory is full of recorded keys. Each backend has the options that ``scaling`` found good enough for the
-    nearest size, its defaults if it found none. One that fails, or takes more than ``limit_s`` to fill the memories of
-    a layer, is not tried at a larger size.
+    nearest size, its defaults if it found none. One that fails, or takes longer than the plan allows to fill the
+    memories of a layer, is not tried at a larger size.
     """
-    found: list[StepTime] = []
-    without = attempt("steps", "memory off", 0, lambda: _timed(comparison, recorded, None, limit_s))
-    if without is not None:
-        found.append(StepTime(options={}, entries=0, ms=without.median_ms))
-    for spec in installed():
-        for entries in sizes:
-            options = _good_enough(spec.name, entries, scaling)
+    specs = plan.specs()
+    steps = Steps(comparison, recorded, plan.limit_s, 1 + len(specs) * len(plan.step_sizes))
+    without = attempts.measure("steps", "memory off", 0, StepTime, steps.without)
+    found = [without] if without else []
+    for spec in specs:
+        for entries in plan.step_sizes:
             memory = MemoryConfig(
                 backend=spec.name,
                 capacity=entries,
                 neighbours=comparison.run.memory.neighbours,
-                options=options,
+                options=_good_enough(spec.name, entries, scaling),
                 probe=ProbeConfig(every=0),
             )
-            timing = attempt(
-                "steps",
-                label(spec.name, options),
-                entries,
-                lambda memory=memory: _timed(comparison, recorded, memory, limit_s),
+            setting = label(spec.name, memory.options)
+            step = attempts.measure(
+                "steps", setting, entries, StepTime, lambda memory=memory: steps.with_memory(memory)
             )
-            if timing is None:
+            if step is None:
                 break
-            found.append(StepTime(backend=spec.name, options=options, entries=entries, ms=timing.median_ms))
+            found.append(step)
     return tuple(found)
 
 
-def _timed(comparison: Comparison, recorded: Recording, memory: MemoryConfig | None, limit_s: float) -> Timing:
-    """Steps of the checkpoint's model over texts that go on beyond them, every memory full. The text is random tokens:
-    a step takes as long whatever is read."""
-    trainer = _trainer(comparison, memory)
-    (stream,) = trainer.streams
-    trainer.advance()  # at the texts' start, which resets the memories
-    for seed, inside in enumerate(stream.bank.values()):
-        add_entries(inside, Recorded(inside.shape, recorded, seed), inside.shape.capacity, recorded.segment, limit_s)
-    return time_call(trainer.advance, repeats=STEPS, device=comparison.device)
-
-
-def _trainer(comparison: Comparison, memory: MemoryConfig | None) -> Trainer:
+def _trainer(comparison: Comparison, memory: MemoryConfig | None, steps: int) -> Trainer:
+    """The checkpoint's model on random tokens, so many that no text ends: a step takes as long whatever is read."""
     run = comparison.run
     train = run.train.model_copy(update={"rows": ROWS, "accumulation": 1})
     run = run.model_copy(update={"train": train, "memory": memory or run.memory})
     vocabulary = comparison.tokenizer.vocab_size
-    length = (STEPS + 3) * train.segment + 1  # none ends while it is timed
+    length = (steps + 3) * train.segment + 1
     texts = list(torch.randint(vocabulary, (ROWS, length), generator=torch.Generator().manual_seed(0)))
     # The folder is where it would save; it is not asked to.
     token_bytes = comparison.tokenizer.token_bytes

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from memstack.contract.errors import RecordError
@@ -22,7 +23,8 @@ def append_log(folder: Path, entry: LogEntry) -> None:
             if log.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            log.truncate(size)
+            with suppress(OSError):  # the disk may be gone altogether: the first error says why
+                log.truncate(size)
             raise
 
 

@@ -16,6 +16,8 @@ from memstack_models.transformer.transformer import Transformer
 EDGES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
 BUCKETS = ("0-1k", "1k-4k", "4k-16k", "16k-64k", "64k-256k", "256k+")
 BEYOND_4K = BUCKETS.index("4k-16k")
+Observe = Callable[[Segment, Tensor], None]
+"""Told a segment and the nats of its targets (rows, segment), on the CPU; 0 where a target is IGNORED."""
 
 
 @dataclass
@@ -25,9 +27,13 @@ class Evaluation:
     nats: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.float64))
     tokens: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64))
     text_bytes: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64))
+    furthest: int = 0
+    """Where reading ended: one more than the furthest position."""
 
     def add(self, positions: Tensor, nats: Tensor, text_bytes: Tensor) -> None:
         """Count predicted tokens: three tensors of one shape."""
+        if positions.numel():
+            self.furthest = max(self.furthest, int(positions.max()) + 1)
         bucket = torch.bucketize(positions.flatten(), torch.tensor(EDGES), right=True)
         self.nats.index_add_(0, bucket, nats.flatten().double())
         self.tokens.index_add_(0, bucket, torch.ones_like(bucket))
@@ -43,9 +49,17 @@ class Evaluation:
         return bits_per_byte(float(self.nats.sum()), int(self.text_bytes.sum()))
 
     def by_position(self) -> dict[str, float]:
-        """Perplexity of each stretch of the documents that was read."""
-        stretches = zip(BUCKETS, self.nats.tolist(), self.tokens.tolist(), strict=True)
+        """Perplexity of each stretch of the documents that was read, as 1k-4k; the last ends where reading did."""
+        stretches = zip(self._names(), self.nats.tolist(), self.tokens.tolist(), strict=True)
         return {name: perplexity(nats, tokens) for name, nats, tokens in stretches if tokens}
+
+    def _names(self) -> list[str]:
+        """The names of all stretches: the one in which reading ended is called after its end."""
+        last = int(torch.bucketize(torch.tensor(self.furthest - 1), torch.tensor(EDGES), right=True))
+        begin, end = (0, *EDGES)[last], self.furthest
+        short = f"{thousands(begin)}-{thousands(end)}"
+        own = short if thousands(begin) != thousands(end) else f"{begin}-{end}"
+        return [own if i == last and end else name for i, name in enumerate(BUCKETS)]
 
     def result(self) -> Perplexity:
         """Return what came of it, as it is written down."""
@@ -58,16 +72,23 @@ class Evaluation:
         )
 
 
+def thousands(tokens: int) -> str:
+    """Return a number of tokens in units of 1,024, such as 512 or 4k."""
+    return f"{tokens / 1024:.3g}k" if tokens >= 1024 else str(tokens)
+
+
 @torch.no_grad()
 def evaluate(
     model: Transformer,
     stream: Stream,
     token_bytes: Tensor,
     advance: Callable[[int], None] = lambda tokens: None,
+    observe: Observe = lambda segment, nats: None,
 ) -> Evaluation:
     """Walk every document of the stream from its start to its end; the stream's memories should be new.
 
-    ``token_bytes`` (vocab,) says how many bytes a token stands for; ``advance`` is told how many tokens were read.
+    ``token_bytes`` (vocab,) says how many bytes a token stands for; ``advance`` is told how many tokens were read,
+    ``observe`` what each cost.
     """
     device = model.embedding.weight.device
     result = Evaluation()
@@ -77,15 +98,23 @@ def evaluate(
         for segment in stream:
             logits, new = model(segment.tokens.to(device), stream.bank, stream.cache)
             stream.commit(new)
-            advance(_count(result, segment, logits, token_bytes))
+            nats = _nats(segment, logits)
+            observe(segment, nats)
+            advance(_count(result, segment, nats, token_bytes))
     finally:
         model.train(was_training)
     return result
 
 
-def _count(result: Evaluation, segment: Segment, logits: Tensor, token_bytes: Tensor) -> int:
-    nats = cross_entropy(logits.flatten(0, 1).float(), segment.targets.flatten().to(logits.device), reduction="none")
+def _nats(segment: Segment, logits: Tensor) -> Tensor:
+    """The loss of each target (rows, segment), on the CPU."""
+    targets = segment.targets.flatten().to(logits.device)
+    nats = cross_entropy(logits.flatten(0, 1).float(), targets, reduction="none")
+    return nats.cpu().view_as(segment.targets)
+
+
+def _count(result: Evaluation, segment: Segment, nats: Tensor, token_bytes: Tensor) -> int:
     read = segment.targets != IGNORED
     positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1])
-    result.add(positions[read], nats.cpu().view_as(read)[read], token_bytes[segment.targets[read]])
+    result.add(positions[read], nats[read], token_bytes[segment.targets[read]])
     return int(read.sum())

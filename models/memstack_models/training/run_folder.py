@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,11 +17,13 @@ from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer
 from memstack_models.training import checkpoint
 from memstack_models.training.bundled import PRETRAINED, RECIPES, checkpoints, recipes
+from memstack_models.training.card import CARD, model_card
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import RunFolderError, writing
 from memstack_models.training.identity import refuse_changes, sealed
 from memstack_models.training.lock import LOCK, locked
 from memstack_models.training.log import LOG, append_log, lines_until, read_log, rewind_log
+from memstack_models.training.sharing import shareable
 from memstack_models.training.sizes import refuse_too_large
 from memstack_models.transformer.transformer import Transformer
 
@@ -61,23 +63,32 @@ def create(folder: Path, run: RunConfig, tokenizer: Tokenizer, save: Callable[[]
     The configuration gets its name last: what a kill leaves before that is no run yet, and is written over.
     """
     refuse_occupied(folder)
-    text = as_toml(run)
-    with writing(folder / CONFIG, AGAIN):
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder)
-        (folder / BEGINNING).write_text(text, encoding="utf-8")
-        if save is not None:
-            save()
-        (folder / BEGINNING).replace(folder / CONFIG)
+    text, made = as_toml(run), not folder.exists()
+    try:
+        with writing(folder / CONFIG, AGAIN):
+            folder.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(folder)
+            (folder / BEGINNING).write_text(text, encoding="utf-8")
+            if save is not None:
+                save()
+            (folder / BEGINNING).replace(folder / CONFIG)
+    except BaseException:
+        _take_back(folder, made)
+        raise
 
 
 @contextmanager
 def held(folder: Path) -> Generator[str | None, None, None]:
     """Make the folder and hold its lock while a run is begun in it and trained; yields what ``locked`` does."""
+    made = not folder.exists()
     with writing(folder, AGAIN):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as notice:
-        yield notice
+        try:
+            yield notice
+        finally:
+            if not is_begun(folder):
+                _take_back(folder, made)
 
 
 def as_toml(run: RunConfig) -> str:
@@ -177,30 +188,33 @@ def set_weights(model: Transformer, weights: Mapping[str, torch.Tensor], folder:
 
 
 def export(source: Path, target: Path) -> None:
-    """Write a run's weights in bfloat16, its tokeniser, configuration and log to a new folder, for others to use.
+    """Write a run's weights in bfloat16, tokeniser, configuration, log and a model card to a new folder, to be shared.
 
-    The folder appears whole or not at all.
+    Of paths on this machine only the last part goes with them. The folder appears whole or not at all.
     """
-    run, tokenizer = written_config(source), load_tokenizer(source)
+    run, tokenizer = shareable(written_config(source)), load_tokenizer(source)
     tensors, progress = checkpoint.load(source, "model.")
+    step = progress["step"]
     refuse_occupied(target)
     with writing(target, AGAIN), locked(target) if target.is_dir() else nullcontext():
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as aside:
             create(made := Path(aside) / target.name, run, tokenizer)
             halved = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
-            checkpoint.save(made, halved, progress, AGAIN)
-            write_whole(made / LOG, "".join(lines_until(source, progress["step"])))
-            _clear(target)
+            checkpoint.save(made, halved, {"step": step}, AGAIN)
+            write_whole(made / LOG, "".join(lines_until(source, step)))
+            write_whole(made / CARD, model_card(target.name, run, step, read_log(made)))
+            _take_back(target, target.exists())
             made.rename(target)
 
 
-def _clear(folder: Path) -> None:
-    """Take away an empty folder, with what a run killed while it was made there has left."""
-    if folder.exists():
+def _take_back(folder: Path, made: bool) -> None:
+    """Leave nothing of a run that could not be begun, nor the folder if it was made for it."""
+    with suppress(OSError):  # on a disk that has gone, that is as it is
         for name in (*LEFTOVERS, checkpoint.FILE):
             (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+        if made:
+            folder.rmdir()
 
 
 def written_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:

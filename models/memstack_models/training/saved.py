@@ -100,6 +100,8 @@ class SavedState:
             self._check_tensor(f"{part}.{name}", state[name], (shape.rows, shape.heads, longest, dim), None)
 
     def _check_generator(self, name: str, device: torch.device | str) -> None:
+        if self._tensors[name].ndim != 1:
+            self._refuse(f"{name} is {tuple(self._tensors[name].shape)}, a generator's state has one axis")
         try:
             torch.Generator(device).set_state(self._tensors[name])
         except (RuntimeError, TypeError) as error:

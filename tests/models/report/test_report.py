@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 from helpers.small_checkpoint import write_checkpoint
-from memstack_models.report import collect, step_times
+from memstack_models.report import plan as plans
 from memstack_models.report import run as report
-from memstack_models.report.collect import Plan
 from memstack_models.report.conclusions import conclusions
 from memstack_models.report.figures import FIGURES
 from memstack_models.report.html import PAGE, write_page
+from memstack_models.report.plan import Plan
 from memstack_models.report.records import Report
 
 from memstack import BackendSpec, MemoryShape, create_memory
@@ -43,6 +43,7 @@ GRAPHS = replace(
     registry().spec("hnsw"),
     search_space={"exact_below": (16,), "m": (5,), "ef_construction": (5,), "ef_search": (4, 64)},
 )
+KINDS = "", "-narrow"
 GHOST = BackendSpec(name="ghost", target="nowhere:Ghost", summary="cannot be made", search_space={"depth": (1, 2)})
 
 
@@ -71,9 +72,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("report") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for module in (collect, step_times):
-            patch.setattr(module, "installed", lambda: [registry().spec("exact"), GRAPHS, GHOST])
-        patch.setattr(collect, "QUICK", PLAN)
+        patch.setattr(plans, "installed", lambda: [registry().spec("exact"), GRAPHS, GHOST])
+        patch.setattr(plans, "QUICK", PLAN)
         checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
         code, printed = memstack("report", checkpoint, "--quick", "--out", folder, "--recall", "0.5")
     return Made(Report.read(folder / report.RESULTS), folder, printed, code)
@@ -114,13 +114,13 @@ def test_a_report_can_be_drawn_again(made: Made, tmp_path: Path) -> None:
     code, printed = memstack("report", "--redraw", tmp_path / report.RESULTS)
     assert (code, printed.strip()) == (0, f"wrote {tmp_path / PAGE}")
     assert (tmp_path / PAGE).read_bytes() == (made.folder / PAGE).read_bytes()
-    assert {path.name for path in tmp_path.glob("*.png")} == {f"{name}.png" for name in FIGURES}
+    assert {path.name for path in tmp_path.glob("*.png")} == {f"{name}{kind}.png" for name in FIGURES for kind in KINDS}
 
 
 def test_the_page_needs_nothing_else(made: Made) -> None:
     page = (made.folder / PAGE).read_text()
     sources = re.findall(r'(?:src|href|srcset)="([^"]*)"', page)
-    assert len(sources) == 8
+    assert len(sources) == 4 * len(FIGURES)
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert "ghost" in page.partition("Failed")[2]
 

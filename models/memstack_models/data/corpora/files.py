@@ -1,14 +1,32 @@
-"""Text files: which of a folder's are meant, and what is wrong with one that cannot be read."""
+"""Text files: what a file holds, which of a folder's are meant, and what is wrong with one that cannot be read."""
 
+import codecs
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from memstack import CorpusError
+
+GZIP = b"\x1f\x8b"
+"""What a gzip file begins with, under whatever name."""
+UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+MARK = "\ufeff"
+"""The byte order mark, read as a character."""
+NAMED = 3
+"""So many of a kind are named where others are counted."""
+SKIP = "data.options.unreadable=skip"
+
+
+class UnreadableError(Exception):
+    """A file is no document: of which kind of mistake, and what is wrong in one line with the mend."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -19,46 +37,88 @@ class File:
     name: str
     """The path below the corpus's folder, without ``.gz``."""
 
-    def read(self) -> tuple[str, str]:
-        """Return the text and an empty string; or an empty text, and what is wrong in one line with the mend."""
+    def read(self, encoding: str = "utf-8") -> str:
+        """Return the text, without a byte order mark; UnreadableError if there is none."""
+        shown = printable(str(self.path))
         try:
-            content = self.path.read_bytes()
-            text = (gzip.decompress(content) if self.path.suffix == ".gz" else content).decode()
+            text = _decoded(self._content(), encoding)
         except UnicodeDecodeError as error:
-            return "", f"{self.path} is not UTF-8 at byte {error.start}: convert it, or take it out of the folder"
+            raise _undecodable(shown, error, encoding) from None
+        except UnicodeError as error:
+            reason = f"{shown} is not {encoding.upper()} ({error}): convert it, or take it out of the folder"
+            raise UnreadableError(f"not {encoding.upper()}", reason) from None
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            return "", f"{self.path} is not a sound gzip file ({error}): compress it again, or take it out"
-        except OSError as error:
-            return "", f"{self.path} cannot be read ({error.strerror}): make it readable, or take it out"
-        return (text, "") if text.strip() else ("", f"{self.path} is empty: fill it, or take it out of the folder")
+            reason = f"{shown} is not a sound gzip file ({error}): compress it again, or take it out"
+            raise UnreadableError("damaged gzip", reason) from None
+        except (OSError, MemoryError) as error:
+            why = getattr(error, "strerror", None) or "it is larger than memory"
+            reason = f"{shown} cannot be read ({why}): make it readable, or take it out"
+            raise UnreadableError("unreadable", reason) from None
+        if not text.strip():
+            raise UnreadableError("empty", f"{shown} is empty: fill it, or take it out of the folder")
+        if (place := text.find("\0")) >= 0:
+            raise UnreadableError("binary", f"{shown} is binary, it has a zero at character {place}: take it out")
+        return text
+
+    def _content(self) -> bytes:
+        content = self.path.read_bytes()
+        compressed = content.startswith(GZIP) or (content and self.path.suffix.lower() == ".gz")
+        return gzip.decompress(content) if compressed else content
 
 
-def list_files(root: Path, folder: Path) -> list[File]:
-    """Return all files below the folder that are not hidden, sorted by their names below the root."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder))]
-    files = [File(path, path.relative_to(root).as_posix().removesuffix(".gz")) for path in paths]
-    return sorted(files, key=lambda file: (file.name, file.path))
+def printable(text: str) -> str:
+    """Return a name in one line that any file or terminal takes: what cannot be printed is escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def named(counts: Mapping[str, Sequence[str]]) -> str:
+    """Return how many there are of each kind, and the first few by name: ``2 empty (a, b), 9 binary (c, d, ...)``."""
+    parts = {kind: ", ".join([*names[:NAMED], *["..."] * (len(names) > NAMED)]) for kind, names in counts.items()}
+    return ", ".join(f"{len(counts[kind])} {kind} ({part})" for kind, part in parts.items())
 
 
 def choose(files: Sequence[File], patterns: Sequence[str], folder: Path) -> list[File]:
     """Return the files that one of the patterns matches, or all without a pattern; CorpusError if there are none."""
     if not files:
-        raise CorpusError(f"{folder} holds no documents: put UTF-8 text files into it, plain or .gz")
+        shown = printable(str(folder))
+        raise CorpusError(f"{shown} holds no documents: put UTF-8 text files into it, plain or .gz")
     chosen = [file for file in files if not patterns or any(_matches(file.name, pattern) for pattern in patterns)]
     if not chosen:
-        raise CorpusError(f"no file in {folder} matches data.pattern {', '.join(patterns)}: there are {_kinds(files)}")
+        shown = printable(str(folder))
+        raise CorpusError(f"no file in {shown} matches data.pattern {', '.join(patterns)}: there are {_kinds(files)}")
     return chosen
 
 
-def unreadable(problems: Sequence[str], listed: int) -> str:
+def unreadable(problems: Sequence[UnreadableError], listed: int) -> str:
     """Return one line about all files that cannot be read, of which so many are listed."""
     if len(problems) == 1:
-        return f"{problems[0]} (data.pattern chooses files, such as *.txt)"
+        return f"{problems[0]} (data.pattern chooses files, such as *.txt; {SKIP} leaves this one out)"
     more = f"; and {len(problems) - listed} more" if len(problems) > listed else ""
+    counts = Counter(problem.kind for problem in problems)
     return (
-        f"{len(problems)} files cannot be read; data.pattern chooses files, such as *.txt. "
-        f"{'; '.join(problems[:listed])}{more}"
+        f"{len(problems)} files cannot be read; data.pattern chooses files, such as *.txt. {SKIP} leaves out what "
+        f"cannot be read: {', '.join(f'{count} {kind}' for kind, count in counts.most_common())}. "
+        f"{'; '.join(map(str, problems[:listed]))}{more}"
     )
+
+
+def _decoded(content: bytes, encoding: str) -> str:
+    if encoding == "utf-8":
+        return content.decode().removeprefix(MARK)
+    text = content.decode(encoding).removeprefix(MARK)
+    text.encode()  # a lone surrogate, as UTF-7 may hold, can be written nowhere
+    return text
+
+
+def _undecodable(shown: str, error: UnicodeDecodeError, encoding: str) -> UnreadableError:
+    title, begin = encoding.upper(), error.object[:2]
+    if encoding == "utf-8" and begin in UTF16:
+        reason = f"{shown} is UTF-16: convert it, or read all with data.options.encoding=utf-16"
+        return UnreadableError("UTF-16", reason)
+    if b"\0" in error.object and not encoding.startswith("utf-16"):
+        return UnreadableError("binary", f"{shown} is binary, not {title}: take it out of the folder")
+    reason = f"{shown} is not {title} at byte {error.start}: convert it, or take it out of the folder"
+    return UnreadableError(f"not {title}", reason)
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -66,11 +126,7 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name if "/" in pattern else PurePosixPath(name).name, pattern)
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def _kinds(files: Sequence[File]) -> str:
     """How many files there are of each suffix, the most first, as patterns."""
     counts = Counter(f"*{PurePosixPath(file.name).suffix}" if "." in file.name else "*" for file in files)
-    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common(8))
+    return ", ".join(f"{count} {printable(kind)}" for kind, count in counts.most_common(8))

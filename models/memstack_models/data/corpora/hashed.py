@@ -1,6 +1,7 @@
 """Splits by a hash of names: a document stays in its split whatever other documents come or go."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
@@ -34,6 +35,7 @@ def fraction(name: str) -> float:
 
 
 def _split_of(name: str, shares: Mapping[str, float]) -> Split:
-    place = fraction(name) * sum(shares.values())
-    ends = accumulate(shares[split] for split in SPLITS)
+    ends = list(accumulate(shares[split] for split in SPLITS))
+    # Of shares that are next to nothing the place might be rounded up to the end of all.
+    place = min(fraction(name) * ends[-1], math.nextafter(ends[-1], 0))
     return next(split for split, end in zip(SPLITS, ends, strict=True) if place < end)

@@ -1,0 +1,151 @@
+"""What ``memstack eval`` measures, and the tables that it prints."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from memstack import ConfigError
+from memstack.cli import console
+from memstack.plugins.config import MemoryConfig
+from memstack_models.cli.work import evaluate_with_progress, notice
+from memstack_models.data.load import tokenized
+from memstack_models.data.tokenized import TokenizedCorpus
+from memstack_models.data.tokenizer import Tokenizer
+from memstack_models.evaluation.losses import TokenLosses
+from memstack_models.evaluation.records import EvalRecord, Evaluated, Opponent
+from memstack_models.evaluation.runs import differences, start_of, stretch_titles, text_of, trained_tokens
+from memstack_models.training import run_folder
+from memstack_models.training.config import RunConfig
+from memstack_models.training.device import pick_device
+from memstack_models.training.streams import evaluation_stream
+
+LISTED = 20
+"""So many documents stand in the table."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read, and what came of it."""
+
+    record: EvalRecord
+    names: list[str]
+    """Of the documents."""
+    losses: dict[str, TokenLosses]
+    """``memory_off``, ``memory`` and, of the same tokens, ``opponent``."""
+    same_tokens: bool = True
+    """Whether the opponent, if there is one, has the same tokeniser."""
+
+    def by_position(self) -> dict[str, dict[str, float]]:
+        """Perplexity by stretch, of each memory and the opponent, by what a picture calls them."""
+        opponent = self.record.opponent
+        found = {_title(name): read.by_position for name, read in self.record.memories.items()}
+        return found | ({"no memory, trained alike": opponent.by_position} if opponent and self.same_tokens else {})
+
+    def notes(self) -> Iterator[str]:
+        """Yield what limits a comparison with the opponent."""
+        opponent = self.record.opponent
+        if opponent and not self.same_tokens:
+            yield "the opponent has another tokeniser: compare bits per byte, not perplexities"
+        if opponent and opponent.differs:
+            yield f"the opponent differs in more than the memory: {'; '.join(opponent.differs)}"
+
+
+def evaluate_run(checkpoint: str, overrides: list[str], source: str | None, opponent: str | None) -> Read:
+    """Read a run's documents, or others, with its memory and without; and with the opponent, if there is one.
+
+    ConfigError for an opponent that has a memory.
+    """
+    folder = run_folder.find(checkpoint)
+    run = text_of(folder, overrides, source)
+    other = _opponent_config(opponent, run) if opponent else None
+    evaluator = _Evaluator(folder, run)
+    notice(evaluator.corpus, run)
+    memory = f"{run.memory.backend}/{run.memory.capacity}"
+    memories: dict[str, Evaluated] = {}
+    losses: dict[str, TokenLosses] = {}
+    for name, section in {"none": None, memory: run.memory}.items():
+        if section is None or run.model.memory_layers:
+            column = "memory" if section else "memory_off"
+            memories[name], losses[column] = evaluator.read(name.replace("none", "memory off"), section)
+    record = EvalRecord(checkpoint=str(folder), memories=memories)
+    names = evaluator.corpus.names
+    if opponent is None or other is None:
+        return Read(record, names, losses)
+    against = _Evaluator(run_folder.find(opponent), other)
+    found, theirs = against.read(f"opponent {opponent}", None)
+    trained = trained_tokens(folder, run), trained_tokens(run_folder.find(opponent), other)
+    differs = tuple(differences(run, run_folder.read_config(run_folder.find(opponent)), *trained))
+    record = record.model_copy(update={"opponent": Opponent(**dict(found), checkpoint=opponent, differs=differs)})
+    same = against.tokenizer.identity == evaluator.tokenizer.identity
+    return Read(record, names, losses | ({"opponent": theirs} if same else {}), same)
+
+
+class _Evaluator:
+    """A run and the documents that it reads."""
+
+    def __init__(self, folder: Path, run: RunConfig) -> None:
+        self.run, self.device = run, pick_device(run.train.device)
+        self.model, self.tokenizer = run_folder.load_model(folder, run, self.device)
+        limits = run.eval
+        self.corpus = tokenized(run.data, limits.split, self.tokenizer, limits.tokens, limits.documents)
+
+    tokenizer: Tokenizer
+    corpus: TokenizedCorpus
+
+    def read(self, title: str, memory: MemoryConfig | None) -> tuple[Evaluated, TokenLosses]:
+        """Read the documents once."""
+        stream, losses = evaluation_stream(self.run, self.corpus.documents, self.device, memory), TokenLosses()
+        result = evaluate_with_progress(title, self.model, stream, self.tokenizer, losses.observe).result()
+        by_document = losses.by_document(self.corpus.names, self.tokenizer.token_bytes)
+        return Evaluated(**dict(result), by_document=by_document), losses
+
+
+def _opponent_config(name: str, run: RunConfig) -> RunConfig:
+    """The opponent's configuration, to read the text of the run; ConfigError if it has a memory."""
+    own = run_folder.read_config(run_folder.find(name), [f"train.device={run.train.device}"])
+    if own.model.memory_layers:
+        raise ConfigError(
+            f"--opponent {name} has memory layers {list(own.model.memory_layers)}: name a run without a memory, "
+            "trained with --set 'model.memory_layers=[]'"
+        )
+    return own.model_copy(update={"data": run.data, "eval": run.eval})
+
+
+def by_position_table(record: EvalRecord) -> Table:
+    """Perplexity of each memory, whole and by position in the document."""
+    rows = _rows(record)
+    stretches = stretch_titles([read.by_position for read in rows.values()])
+    lines = console.table("memory", right=["perplexity", "bits/byte", *stretches.values()])
+    lines.title = "perplexity by position in the document (tokens)"
+    for name, read in rows.items():
+        places = {start_of(stretch): value for stretch, value in read.by_position.items()}
+        cells = [f"{places[start]:.3f}" if start in places else "" for start in stretches]
+        lines.add_row(Text(name), f"{read.perplexity:.3f}", f"{read.bits_per_byte:.3f}", *cells)
+    return lines
+
+
+def by_document_table(record: EvalRecord) -> Table:
+    """Perplexity of each document, the longest first, by memory; of very many documents the longest."""
+    rows = _rows(record)
+    first = next(iter(rows.values())).by_document
+    lines = console.table("document", right=["tokens", *rows])
+    lines.title = "perplexity by document"
+    found = [{each.name: each.perplexity for each in read.by_document} for read in rows.values()]
+    for each in first[:LISTED]:
+        cells = [f"{perplexities[each.name]:.3f}" if each.name in perplexities else "" for perplexities in found]
+        lines.add_row(Text(each.name), f"{each.tokens:,}", *cells)
+    if len(first) > LISTED:
+        lines.add_row(f"and {len(first) - LISTED} shorter ones", "(--json has all)")
+    return lines
+
+
+def _rows(record: EvalRecord) -> dict[str, Evaluated]:
+    rows: dict[str, Evaluated] = dict(record.memories)
+    return rows | ({f"opponent {record.opponent.checkpoint}": record.opponent} if record.opponent else {})
+
+
+def _title(name: str) -> str:
+    return "memory off" if name == "none" else name
