@@ -25,7 +25,8 @@ SHAPES = (
 
 def settings(name: str) -> Iterator[dict[str, Any]]:
     """Every option with every extreme value, beside options with which indexes are built at once."""
-    model: Any = registry().backend_class(name).Options
+    backend: Any = registry().backend_class(name)
+    model = backend.Options
     small = {"exact_below": 16} if "exact_below" in model.model_fields else {}
     for option, field in model.model_fields.items():
         if option in StoreOptions.model_fields:
