@@ -14,8 +14,9 @@ demo: .venv/ready  ## evaluate the shipped checkpoint with five memories, train 
 test: .venv/ready  ## the whole test suite
 	$(BIN)/pytest -n 2 --dist worksteal
 
-lint: .venv/ready  ## ruff and pyright
+lint: .venv/ready  ## ruff, pyright, and every tensor with its dtype and device
 	$(BIN)/ruff check .
+	$(BIN)/python tests/helpers/factories.py
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 

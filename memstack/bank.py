@@ -12,7 +12,7 @@ from memstack.contract.finite import inspect_keys
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state
-from memstack.contract.validation import Padded, check_add, check_reset, check_select
+from memstack.contract.validation import Padded, check_reset, check_select
 from memstack.plugins.registry import create_memory
 
 KeysValues = tuple[Float[Tensor, "rows heads n key_dim"], Float[Tensor, "rows heads n value_dim"]]
@@ -102,12 +102,14 @@ class MemoryBank(Mapping[int, Memory]):
         All are checked before any is written, and their device is waited for once. ``lengths`` says how many of them
         each row gets where rows differ, the rest being padding on the side that ``padded`` names.
 
+        Interrupted, each memory is whole, but the layers differ: in order, those written so far have the segment, the
+        others have not, as ``written`` of each tells. Load the last saved state, or reset the rows.
+
         Raises:
             LayerError: ``new`` has a layer without memory, or lacks one; nothing was written.
             ShapeError: keys or values do not fit their memory; nothing was written.
-            NonFiniteError: keys are NaN or infinite; nothing was written.
-            CommitError: memories failed while they were written, or their dtype is too narrow for a key; it names them,
-                and the others are written.
+            NonFiniteError: keys or values are NaN or infinite, or would be in their store's dtype; nothing was written.
+            CommitError: memories failed while they were written; it names them, and the others are written.
         """
         self._check(new, lengths, padded)
         counts = None if lengths is None else lengths.cpu()
@@ -125,7 +127,7 @@ class MemoryBank(Mapping[int, Memory]):
 
         Raises:
             StateError: the state has other layers, or does not fit a memory; nothing was changed.
-            NonFiniteError: keys are NaN or infinite; nothing was changed.
+            NonFiniteError: keys or values are NaN or infinite; nothing was changed.
         """
         states: dict[str, dict[str, Tensor]] = {}
         for name, tensor in state.items():
@@ -141,7 +143,7 @@ class MemoryBank(Mapping[int, Memory]):
             try:
                 check_state(saved, memory.shape)
                 live = saved["written"].long().clamp(max=memory.shape.capacity)
-                check_add(memory.shape, saved["keys"], saved["values"], live)
+                memory.check_add(saved["keys"], saved["values"], live)
             except (StateError, NonFiniteError) as error:
                 raise type(error)(f"layer {layer}: {error}") from None
         for layer, memory in self._memories.items():
@@ -171,10 +173,10 @@ class MemoryBank(Mapping[int, Memory]):
                 f"a commit should have keys and values of layers {list(self._memories)}, got {list(new)}; "
                 "nothing was written"
             )
-        inspect_keys([keys for keys, _ in new.values()])
+        inspect_keys([part for pair in new.values() for part in pair])
         for layer, (keys, values) in new.items():
             try:
-                check_add(self._memories[layer].shape, keys, values, lengths, padded=padded)
+                self._memories[layer].check_add(keys, values, lengths, padded=padded)
             except (ShapeError, NonFiniteError) as error:
                 raise type(error)(f"layer {layer}: {error}") from None
 

@@ -39,12 +39,13 @@ class BucketAssignment(NamedTuple):
     def slots(self, tiles: range) -> Int[Tensor, " tiles*buckets"]:
         """Return the slots of these tiles, in each tile from the first bucket's to the last's."""
         device = self.starts.device
-        tile = torch.arange(tiles.start, tiles.stop, device=device)[:, None]
-        return self.slot(tile, torch.arange(self.buckets, device=device)).flatten()
+        tile = torch.arange(tiles.start, tiles.stop, device=device, dtype=torch.int64)[:, None]
+        return self.slot(tile, torch.arange(self.buckets, device=device, dtype=torch.int64)).flatten()
 
 
 def assign_buckets(entries: int, buckets: int, device: torch.device) -> BucketAssignment:
     """Deal so many slots, and those that the last tile lacks, into a power of two of buckets; always the same way."""
     tiles = -(-entries // buckets)
-    starts, steps = torch.randint(buckets, (tiles, 2), generator=torch.Generator().manual_seed(0)).to(device).T
+    random = torch.Generator().manual_seed(0)
+    starts, steps = torch.randint(buckets, (tiles, 2), generator=random, dtype=torch.int64, device="cpu").to(device).T
     return BucketAssignment(buckets, starts, steps | 1)

@@ -53,7 +53,11 @@ class ExactMemory(IndexedMemory):
         if self.first_pass is not None:
             for row, n in enumerate(self.lengths.tolist()):
                 keys = cast(Tensor, self.stored_keys)[row : row + 1, :, :n]
-                self.first_pass.write(torch.tensor([row]), torch.arange(n)[None], keys)
+                self.first_pass.write(
+                    torch.tensor([row], dtype=torch.int64, device="cpu"),
+                    torch.arange(n, dtype=torch.int64, device="cpu")[None],
+                    keys,
+                )
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]

@@ -112,8 +112,10 @@ class JaxMemory(IndexedMemory):
         if self._copy is None:
             dtypes = ("int8", "bfloat16") if len(parts) == 2 else (self.options.dtype,)
             empty = tuple(map(partial(jnp.zeros, device=self._jax_device), (part.shape for part in parts), dtypes))
-            every_slot = torch.arange(self.shape.capacity).expand(self.shape.rows, -1)
-            self._copy = self._write_copy(empty, torch.arange(self.shape.rows), every_slot, parts)
+            every_slot = torch.arange(self.shape.capacity, dtype=torch.int64, device="cpu").expand(self.shape.rows, -1)
+            self._copy = self._write_copy(
+                empty, torch.arange(self.shape.rows, dtype=torch.int64, device="cpu"), every_slot, parts
+            )
         return self._copy
 
     def _write_copy(self, copy: Keys, rows: Tensor, slots: Tensor, keys: tuple[Tensor, ...]) -> Keys:

@@ -131,7 +131,9 @@ def proved(device: torch.device, dtype: torch.dtype) -> bool:
 
     A kernel is torch's private matter and no test can run every device's.
     """
-    example = torch.randn(5, 1, 2, 19, 16, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    example = torch.randn(
+        5, 1, 2, 19, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
+    ).to(device, dtype)
     tolerance = 1e-4 if dtype.itemsize > 2 else 0.03
     try:
         for causal in (True, False):
@@ -188,8 +190,8 @@ def _scores(queries: Tensor, keys: Tensor, scale: float, start: int | None) -> T
     scores = queries.to(wide) @ keys.to(wide).mT * scale
     if start is None:
         return scores
-    places = torch.arange(keys.shape[2], device=keys.device)
-    own = torch.arange(start, start + queries.shape[2], device=keys.device)[:, None]
+    places = torch.arange(keys.shape[2], device=keys.device, dtype=torch.int64)
+    own = torch.arange(start, start + queries.shape[2], device=keys.device, dtype=torch.int64)[:, None]
     return scores.masked_fill(places > own, -torch.inf)
 
 

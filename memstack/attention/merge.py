@@ -100,7 +100,7 @@ def _best(
 def _gate(gate: PerHead, scores: Tensor) -> Tensor:
     """The gate of every query: one number for all of a head's."""
     raw = per_head("gate", gate, scores.shape[1])
-    raw = raw if isinstance(raw, Tensor) else torch.full((), raw, device=scores.device)
+    raw = raw if isinstance(raw, Tensor) else torch.full((), raw, device=scores.device, dtype=torch.float32)
     return raw.to(scores.dtype).sigmoid().expand(*scores.shape[:3], 1)[..., 0]
 
 

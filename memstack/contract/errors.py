@@ -14,7 +14,7 @@ class ShapeError(MemstackError, ValueError):
 
 
 class NonFiniteError(MemstackError, ValueError):
-    """A key is NaN or infinite, so that no inner product with it can be ranked."""
+    """A key or a value is NaN or infinite, or would be in the store: no score and no sum with it means anything."""
 
 
 class StaleResultError(MemstackError, RuntimeError):

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memstack.contract.entries import FetchedEntries
+from memstack.contract.precision import without_autocast
 from memstack.contract.result import SearchResult
 from memstack.contract.state import shape_of
 from memstack.contract.validation import check_search
@@ -44,14 +45,15 @@ def _best(keys: Tensor, lengths: Tensor, queries: Tensor, k: int) -> tuple[Tenso
     """The k largest scores of every query, and the keys' places: (rows, heads, q, k), -inf where there is none."""
     rows, heads, entries, dim = keys.shape
     folded = queries.to(torch.float32).reshape(rows, heads, -1, dim)
-    dead = (torch.arange(entries, device=keys.device) >= lengths[:, None])[:, None, None]
+    dead = (torch.arange(entries, device=keys.device, dtype=torch.int64) >= lengths[:, None])[:, None, None]
     width = min(k, entries)
-    scores = torch.full((*folded.shape[:3], k), -torch.inf, device=keys.device)
+    scores = torch.full((*folded.shape[:3], k), -torch.inf, device=keys.device, dtype=torch.float32)
     places = torch.zeros(scores.shape, dtype=torch.int64, device=keys.device)
     step = max(1, SCORES // max(1, rows * heads * entries))
-    for q in range(0, folded.shape[2] if width else 0, step):
-        block = (folded[:, :, q : q + step] @ keys.mT).masked_fill(dead, -torch.inf)
-        scores[:, :, q : q + step, :width], places[:, :, q : q + step, :width] = _top(block, width)
+    with without_autocast(folded):
+        for q in range(0, folded.shape[2] if width else 0, step):
+            block = (folded[:, :, q : q + step] @ keys.mT).masked_fill(dead, -torch.inf)
+            scores[:, :, q : q + step, :width], places[:, :, q : q + step, :width] = _top(block, width)
     return scores, places
 
 
@@ -65,6 +67,6 @@ def _gather(entries: Tensor, places: Tensor, positions: Tensor) -> Tensor:
     """The (rows, heads, q, k, dim) entries at these places; zeros where there is none."""
     dim = entries.shape[3]
     if not entries.shape[2]:
-        return torch.zeros(*places.shape, dim, device=entries.device)
+        return torch.zeros(*places.shape, dim, device=entries.device, dtype=torch.float32)
     flat = places.flatten(2)[..., None].expand(-1, -1, -1, dim)
     return entries.gather(2, flat).view(*places.shape, dim).masked_fill((positions < 0)[..., None], 0)

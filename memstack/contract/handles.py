@@ -36,7 +36,7 @@ class Handled:
         _OBJECTS[number] = weakref.ref(made, lambda _: _OBJECTS.pop(number, None))
         # Made under inference_mode, it could not be used outside of it.
         with torch.inference_mode(False):
-            handle = torch.tensor(number, device="cpu")
+            handle = torch.tensor(number, device="cpu", dtype=torch.int64)
         # By no ``__setattr__`` of a subclass, which may refuse it, as a frozen dataclass's does, or pass it on.
         object.__setattr__(made, _SLOT, handle)
         return made
@@ -61,7 +61,7 @@ def keep(thing: object) -> Int[Tensor, ""]:
     """Return a handle that keeps a thing for as long as there is a tensor on the handle's storage."""
     number = next(_NUMBERS)
     _OBJECTS[number] = lambda: thing
-    handle = torch.tensor(number, device="cpu")
+    handle = torch.tensor(number, device="cpu", dtype=torch.int64)
     weakref.finalize(handle.untyped_storage(), _OBJECTS.pop, number).atexit = False
     return handle
 

@@ -13,7 +13,7 @@ from memstack.contract.handles import Handled
 from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import select_rows
-from memstack.contract.validation import Padded, check_select
+from memstack.contract.validation import Padded, check_add, check_select
 
 
 class Memory(Handled, Copied, ABC):
@@ -42,12 +42,28 @@ class Memory(Handled, Copied, ABC):
         """Append pairs to every memory of a row: all n or, of a ragged batch, the ``lengths`` that are no padding.
 
         Padding lies at the right of a row's entries, or at the left, and may hold anything. Beyond ``capacity`` the
-        oldest entries leave. The tensors are copied and detached.
+        oldest entries leave. The tensors are copied and detached. Interrupted at any point, as every
+        verb that changes something, it has done all of it or nothing.
 
         Raises:
             ShapeError: Axes, a dtype or a length do not fit; nothing was written.
-            NonFiniteError: A key is NaN or infinite, or would be in the store's dtype; nothing was written.
+            NonFiniteError: A key or a value is NaN or infinite, or would be in the store's dtype; nothing was written.
         """
+
+    def check_add(
+        self,
+        keys: Float[Tensor, "rows heads n key_dim"],
+        values: Float[Tensor, "rows heads n value_dim"],
+        lengths: Int[Tensor, " rows"] | None = None,
+        *,
+        padded: Padded = "right",
+    ) -> Int[Tensor, " rows"]:
+        """Raise what ``add`` would raise for these, and write nothing; return how many entries each row gets.
+
+        By default as for a store in float32: override it where yours is narrower, so that a bank knows before it writes
+        any layer.
+        """
+        return check_add(self.shape, keys, values, lengths, padded=padded)
 
     @abstractmethod
     def search(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
@@ -119,5 +135,5 @@ class Memory(Handled, Copied, ABC):
 
         Raises:
             StateError: A part is missing, or of another shape or format; nothing was changed.
-            NonFiniteError: A key is NaN or infinite, or would be in the store's dtype; nothing was changed.
+            NonFiniteError: A key or a value is NaN or infinite, or would be in the store's dtype; nothing was changed.
         """

@@ -12,7 +12,7 @@ def recall(found: SearchResult, truth: SearchResult) -> float:
     """Return the fraction of the true neighbours that were found, compared by position; 1.0 if there are none."""
     true = truth.mask
     hit = _among(truth.positions, found.positions) & true
-    return float(hit.sum() / true.sum()) if bool(true.any()) else 1.0
+    return float(hit.sum().float() / true.sum().float()) if bool(true.any()) else 1.0
 
 
 def attention_mass_recall(found: SearchResult, truth: SearchResult, scale: Tensor | float = 1.0) -> float:
@@ -33,7 +33,8 @@ def recall_by_score(found: SearchResult, truth: SearchResult, tolerance: float =
     beyond 1, covers sums taken in another order. 1.0 if there are no true neighbours.
     """
     true = truth.mask
-    return float(_as_good(found, truth, tolerance).sum() / true.sum()) if bool(true.any()) else 1.0
+    hits = _as_good(found, truth, tolerance).sum().float()
+    return float(hits / true.sum().float()) if bool(true.any()) else 1.0
 
 
 def attention_mass_recall_by_score(

@@ -22,13 +22,16 @@ def new_state(
 ) -> dict[str, Tensor]:
     """Return the state of a memory that holds these entries, oldest first and padded with zeros at the right."""
     parts = {"keys": keys, "values": values, "written": written}
-    return parts | {"shape": torch.tensor(astuple(shape)), "format": torch.tensor(FORMAT)}
+    return parts | {
+        "shape": torch.tensor(astuple(shape), dtype=torch.int64, device="cpu"),
+        "format": torch.tensor(FORMAT, dtype=torch.int64, device="cpu"),
+    }
 
 
 def check_state(state: Mapping[str, Tensor], shape: MemoryShape) -> None:
     """Raise StateError unless the state has all its parts, in a known format, and is that of a memory of this shape."""
     _check_parts(state)
-    if (number := int(state.get("format", torch.tensor(FORMAT)))) != FORMAT:
+    if (number := int(state.get("format", torch.tensor(FORMAT, dtype=torch.int64, device="cpu")))) != FORMAT:
         raise StateError(f"the state is of format {number}, known is {FORMAT}: load it with the memstack that wrote it")
     saved = tuple(state["shape"].tolist())
     if saved != astuple(shape):

@@ -3,6 +3,8 @@
 Each raises before the memory has done anything, and says what came, what was expected and what to do.
 """
 
+import operator
+import textwrap
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memstack.contract.errors import NonFiniteError, ShapeError
-from memstack.contract.finite import known_finite
+from memstack.contract.finite import are_storable, largest_magnitudes, largest_number
 from memstack.contract.shape import MemoryShape
 
 Padded = Literal["right", "left"]
@@ -29,8 +31,8 @@ def check_add(
 ) -> Int[Tensor, " rows"]:
     """Check what ``Memory.add`` is given; return how many entries each row gets, on the CPU.
 
-    Padding may hold anything. Raises ShapeError for wrong axes, dtypes or lengths, and NonFiniteError for a key that is
-    NaN or infinite, or would be in ``dtype``, that of the store.
+    Padding may hold anything. Raises ShapeError for wrong axes, dtypes or lengths, and NonFiniteError for a key or a
+    value that is NaN or infinite, or would be in ``dtype``, that of the store; of what leaves at once as well.
     """
     expect("keys", keys, rows=shape.rows, heads=shape.heads, n=None, key_dim=shape.key_dim)
     n = keys.shape[2]
@@ -38,8 +40,9 @@ def check_add(
     if padded not in ("right", "left"):
         raise ShapeError(f"padded should be 'right' or 'left', got {padded!r}")
     counts = _checked_lengths(shape, lengths, n)
-    if not known_finite(keys, dtype):
-        _refuse_non_finite(keys.detach(), counts, padded, dtype)
+    if not are_storable((keys, values), dtype):
+        for name, given in (("keys", keys), ("values", values)):
+            _refuse_non_finite(name, given.detach(), counts, padded, dtype)
     return counts
 
 
@@ -49,14 +52,14 @@ def check_search(shape: MemoryShape, queries: Float[Tensor, "rows query_heads q 
     query_heads = queries.shape[1]
     if query_heads == 0 or query_heads % shape.heads:
         raise ShapeError(f"query_heads should be a multiple of heads={shape.heads}, got {query_heads}")
-    if k < 1:
-        raise ShapeError(f"k should be at least 1, got {k}")
+    if not hasattr(k, "__index__") or operator.index(k) < 1:
+        raise ShapeError(f"k should be at least 1, a whole number, got {k!r}")
 
 
 def check_reset(shape: MemoryShape, rows: Bool[Tensor, " rows"] | None) -> Bool[Tensor, " rows"]:
     """Return which rows to forget, on the CPU, all of them for None; ShapeError unless the mask fits the memory."""
     if rows is None:
-        return torch.ones(shape.rows, dtype=torch.bool)
+        return torch.ones(shape.rows, dtype=torch.bool, device="cpu")
     if not _is_row(rows, shape.rows, torch.bool):
         raise ShapeError(f"rows should be a tensor, bool ({shape.rows},), got {_described(rows)}")
     return rows.cpu()
@@ -95,7 +98,7 @@ def expect_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
 def usable_device(name: str) -> torch.device:
     """Return the device of that name; ValueError, in one line, if nothing can be put on it here."""
     try:
-        return torch.empty(0, device=name).device
+        return torch.empty(0, device=name, dtype=torch.float32).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device {name!r} cannot be used here: {reason}") from None
@@ -103,7 +106,7 @@ def usable_device(name: str) -> torch.device:
 
 def is_entry(n: int, counts: Int[Tensor, " rows"], padded: Padded) -> Bool[Tensor, "rows n"]:
     """Return which of n columns hold an entry and no padding, on the CPU."""
-    column = torch.arange(n)
+    column = torch.arange(n, dtype=torch.int64, device="cpu")
     return column < counts[:, None] if padded == "right" else column >= n - counts[:, None]
 
 
@@ -120,13 +123,21 @@ def _is_row(given: Tensor, rows: int, *dtypes: torch.dtype) -> bool:
     return _is_tensor(given) and given.dtype in dtypes and tuple(given.shape) == (rows,)
 
 
-def _described(given: Tensor) -> str:
-    return f"{given.dtype} {tuple(given.shape)}" if _is_tensor(given) else f"{type(given).__name__} {given!r}"
+def _described(given: object) -> str:
+    """What came, in one line, and what makes a tensor of it where that is plain."""
+    if isinstance(given, Tensor):
+        return f"{given.dtype} {tuple(given.shape)}"
+    kind = f"a {type(given).__module__.partition('.')[0]} {type(given).__name__}"
+    if hasattr(given, "dtype") and hasattr(given, "shape"):
+        return f"{kind}, {given.dtype} {tuple(given.shape)}: torch.from_numpy makes a tensor of it"
+    if isinstance(given, list | tuple):
+        return f"a {type(given).__name__}: torch.tensor makes a tensor of it"
+    return f"{type(given).__name__} {textwrap.shorten(repr(given), 100)}"
 
 
 def _checked_lengths(shape: MemoryShape, lengths: Tensor | None, n: int) -> Int[Tensor, " rows"]:
     if lengths is None:
-        return torch.full((shape.rows,), n)
+        return torch.full((shape.rows,), n, dtype=torch.int64, device="cpu")
     if not _is_row(lengths, shape.rows, torch.int64, torch.int32):
         raise ShapeError(f"lengths should be a tensor, int64 ({shape.rows},), got {_described(lengths)}")
     counts = lengths.to("cpu", torch.int64)
@@ -135,10 +146,19 @@ def _checked_lengths(shape: MemoryShape, lengths: Tensor | None, n: int) -> Int[
     return counts
 
 
-def _refuse_non_finite(keys: Tensor, counts: Int[Tensor, " rows"], padded: Padded, dtype: torch.dtype) -> None:
-    finite = keys.to(dtype).isfinite().all(-1)
-    if bool(finite.all()):
-        return  # nearly always: padding, which may hold anything, need not be looked for
-    padding = ~is_entry(keys.shape[2], counts, padded)[:, None].to(keys.device)
-    if not bool((finite | padding).all()):
-        raise NonFiniteError(f"keys should be finite in the store's {dtype}, got NaN or inf; nothing was written")
+def _refuse_non_finite(
+    name: str, given: Tensor, counts: Int[Tensor, " rows"], padded: Padded, dtype: torch.dtype
+) -> None:
+    """Padding, which may hold anything, is looked for only now that there is something to find."""
+    padding = ~is_entry(given.shape[2], counts, padded)[:, None, :, None].to(given.device)
+    (largest,) = largest_magnitudes([given.masked_fill(padding, 0)])
+    limit = largest_number(dtype)
+    if largest <= limit or _is_rounded_down(largest, dtype):
+        return
+    wrong = f"{largest:g}, and the largest that holds is {limit:g}" if largest < torch.inf else "NaN or inf"
+    raise NonFiniteError(f"{name} should be finite in the store's {dtype}, got {wrong}; nothing was written")
+
+
+def _is_rounded_down(number: float, dtype: torch.dtype) -> bool:
+    """Whether a number above the largest of a dtype is so little above it that it becomes that one."""
+    return dtype.is_floating_point and bool(torch.full((), number, dtype=dtype, device="cpu").isfinite())

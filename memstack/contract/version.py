@@ -22,7 +22,8 @@ class Version:
         def check_fresh() -> None:
             if self._changes != then:
                 raise StaleResultError(
-                    "the memory has changed since this search; use a result before the next add or reset"
+                    "the memory has changed since this search; use a result before the next add or reset: the order of "
+                    "a step is search, backward, add"
                 )
 
         return check_fresh

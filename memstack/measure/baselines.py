@@ -17,7 +17,7 @@ class Recent(IndexedMemory):
 
     def __init__(self, shape: MemoryShape, options: IndexedMemory.Options | None = None) -> None:
         super().__init__(shape, options)
-        self.newest = torch.zeros(shape.rows, dtype=torch.int64)
+        self.newest = torch.zeros(shape.rows, dtype=torch.int64, device="cpu")
         """The slot that was written last, by row."""
 
     def index_add(
@@ -29,7 +29,7 @@ class Recent(IndexedMemory):
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
     ) -> Int[Tensor, "rows heads q candidates"]:
         # Beyond a row's length these are slots that are not live: the store drops them.
-        slots = (self.newest[:, None] - torch.arange(k)) % self.shape.capacity
+        slots = (self.newest[:, None] - torch.arange(k, dtype=torch.int64, device="cpu")) % self.shape.capacity
         return slots[:, None, None].expand(*queries.shape[:3], k).to(self.device)
 
     def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:
@@ -52,12 +52,12 @@ class RandomEntries(Recent):
     ) -> Int[Tensor, "rows heads q candidates"]:
         # From what is stored alone: the same question gets the same answer.
         random = torch.Generator().manual_seed(self.seed + int(self.newest.sum()))
-        within = torch.rand(*queries.shape[:3], k, generator=random)
+        within = torch.rand(*queries.shape[:3], k, generator=random, dtype=torch.float32, device="cpu")
         lengths = self.lengths[:, None, None, None]
-        first, end = (torch.arange(k + shift) * lengths // k for shift in (0, 1))
+        first, end = (torch.arange(k + shift, dtype=torch.int64, device="cpu") * lengths // k for shift in (0, 1))
         slots = first + (within * (end[..., 1:] - first)).long()
         # A row of fewer than k entries has no k different ones: it gives all that it has.
-        return torch.where(lengths < k, torch.arange(k), slots).to(self.device)
+        return torch.where(lengths < k, torch.arange(k, dtype=torch.int64, device="cpu"), slots).to(self.device)
 
 
 BASELINES: Mapping[str, Callable[[MemoryShape], Memory]] = {

@@ -29,8 +29,10 @@ class KeyStream(ABC):
         self.device = torch.device(device)
         self._random = torch.Generator().manual_seed(seed)
         # Drawn from the seed rather than next to it: seed 1's keys are not seed 0's queries.
-        self._asking = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=self._random)))
-        self._left = torch.empty(shape.rows, shape.heads, 0, shape.key_dim)
+        self._asking = torch.Generator().manual_seed(
+            int(torch.randint(2**62, (), generator=self._random, dtype=torch.int64, device="cpu"))
+        )
+        self._left = torch.empty(shape.rows, shape.heads, 0, shape.key_dim, dtype=torch.float32, device="cpu")
         self._recent = self._left
 
     def keys(self, n: int) -> Float[Tensor, "rows heads n key_dim"]:
@@ -59,7 +61,9 @@ class KeyStream(ABC):
     def _normal(self, n: int, random: torch.Generator) -> Float[Tensor, "rows heads n key_dim"]:
         """Vectors in random directions, of length about 1."""
         shape = self.shape
-        return torch.randn(shape.rows, shape.heads, n, shape.key_dim, generator=random) / math.sqrt(shape.key_dim)
+        return torch.randn(
+            shape.rows, shape.heads, n, shape.key_dim, generator=random, dtype=torch.float32, device="cpu"
+        ) / math.sqrt(shape.key_dim)
 
     def _near(self, points: Tensor, random: torch.Generator) -> Tensor:
         return normalize(points + NOISE * self._normal(points.shape[2], random), dim=-1)
@@ -102,11 +106,13 @@ class Drifting(KeyStream):
     def __init__(self, shape: MemoryShape, seed: int = 0, device: torch.device | str = "cpu") -> None:
         super().__init__(shape, seed, device)
         self._centre = self._normal(1, self._random)
-        self._kept = torch.exp(-torch.arange(BLOCK + 1) / CORRELATION)
+        self._kept = torch.exp(-torch.arange(BLOCK + 1, dtype=torch.float32, device="cpu") / CORRELATION)
 
     def _block(self) -> Tensor:
         # The recursion centre' = kept * centre + step, unrolled over a block into one triangular matrix product.
-        age = torch.arange(BLOCK)[:, None] - torch.arange(BLOCK)
+        age = torch.arange(BLOCK, dtype=torch.int64, device="cpu")[:, None] - torch.arange(
+            BLOCK, dtype=torch.int64, device="cpu"
+        )
         steps = self._normal(BLOCK, self._random) * (1 - self._kept[1] ** 2).sqrt()
         centres = self._kept[1:, None] * self._centre + (self._kept[age.clamp(min=0)] * (age >= 0)) @ steps
         self._centre = centres[:, :, -1:]
@@ -139,5 +145,7 @@ KEY_SETS: dict[str, type[KeyStream]] = {
 
 def _choice(points: Tensor, n: int, random: torch.Generator) -> Tensor:
     """Pick n of the (rows, heads, some, key_dim) points, in each row and head others, with repetition."""
-    chosen = torch.randint(points.shape[2], (*points.shape[:2], n, 1), generator=random)
+    chosen = torch.randint(
+        points.shape[2], (*points.shape[:2], n, 1), generator=random, dtype=torch.int64, device="cpu"
+    )
     return points.gather(2, chosen.expand(-1, -1, -1, points.shape[3]))

@@ -108,7 +108,9 @@ def add_entries(
     """
     shape, device = memory.shape, memory.device
     random = torch.Generator().manual_seed(0)
-    values = torch.randn(shape.rows, shape.heads, chunk, shape.value_dim, generator=random).to(device)
+    values = torch.randn(
+        shape.rows, shape.heads, chunk, shape.value_dim, generator=random, dtype=torch.float32, device="cpu"
+    ).to(device)
     seconds: list[float] = []
     begun = time.process_time()
     for n in [chunk] * (entries // chunk) + [entries % chunk] * bool(entries % chunk):
@@ -142,6 +144,6 @@ def _time_search(
 
 
 def _time_resets(memory: Memory) -> Timing:
-    one_row = torch.eye(memory.shape.rows, dtype=torch.bool)
+    one_row = torch.eye(memory.shape.rows, dtype=torch.bool, device="cpu")
     seconds = [timed(lambda row=row: memory.reset(row), memory.device)[1] for row in one_row]
     return Timing(tuple(seconds))

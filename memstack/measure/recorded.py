@@ -58,7 +58,7 @@ class Recorded(KeyStream):
         _check(shape, recording)
         super().__init__(shape, seed, device)
         self.recording = recording
-        memory = torch.arange(shape.rows * shape.heads)
+        memory = torch.arange(shape.rows * shape.heads, dtype=torch.int64, device="cpu")
         rounds = -(-len(memory) // recording.memories)
         start = memory // recording.memories * recording.entries // rounds + int(seed * GOLDEN * recording.entries)
         spread = max(1, recording.memories // len(memory))
@@ -72,14 +72,16 @@ class Recorded(KeyStream):
 
     def _block(self) -> Tensor:
         self._made += BLOCK
-        return self._at(self.recording.keys, torch.arange(self._made - BLOCK, self._made))
+        return self._at(
+            self.recording.keys, torch.arange(self._made - BLOCK, self._made, dtype=torch.int64, device="cpu")
+        )
 
     def _questions(self, q: int) -> Tensor:
         """Those of the segment after the newest key, in order: all if q is a segment, a choice if it is less."""
         segment = self.recording.segment
         if q > segment:
             raise ShapeError(f"the recorded model asked {segment} queries at once, {q} were wanted: ask for fewer")
-        place = torch.randperm(segment, generator=self._asking)[:q].sort().values
+        place = torch.randperm(segment, generator=self._asking, dtype=torch.int64, device="cpu")[:q].sort().values
         return self._at(self.recording.queries, self._taken + place)
 
     def _at(self, recorded: Tensor, place: Tensor) -> Float[Tensor, "rows heads n key_dim"]:

@@ -66,7 +66,7 @@ class _Player:
         """Reset, search and add, in the order in which a training step does."""
         spent = 0.0
         if step.resets:
-            rows = torch.zeros(self.memory.shape.rows, dtype=torch.bool)
+            rows = torch.zeros(self.memory.shape.rows, dtype=torch.bool, device="cpu")
             rows[list(step.resets)] = True
             spent += self._timed("reset", lambda: self.memory.reset(rows))
         # Queries resemble the newest keys: before the first ones there is nothing to ask.

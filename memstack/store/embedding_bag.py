@@ -91,8 +91,8 @@ def trusted_kernels(device: torch.device) -> ModuleType | None:
         return None
     from memstack.store import embedding_bag_triton
 
-    vectors = torch.linspace(-1, 1, 96, device=device).view(4, 24)
-    operand, index = vectors[:3] + 1, torch.tensor([[0, 3], [2, 1], [1, 1]], device=device)
+    vectors = torch.linspace(-1, 1, 96, device=device, dtype=torch.float32).view(4, 24)
+    operand, index = vectors[:3] + 1, torch.tensor([[0, 3], [2, 1], [1, 1]], device=device, dtype=torch.int64)
     try:
         sums = embedding_bag_triton.weighted_sum(operand[:, :2].contiguous(), vectors, index)
         products = embedding_bag_triton.inner_products(operand, vectors, index)
@@ -108,8 +108,8 @@ def trusted_kernels(device: torch.device) -> ModuleType | None:
 def _bag_gradient(queries: Tensor, vectors: Tensor, index: Tensor) -> Tensor:
     """The kernel behind embedding_bag's gradient in its weights, which is an inner product per vector."""
     bags, k = index.shape
-    offsets = torch.arange(0, bags * k, k, device=index.device)
-    bag_of = torch.arange(bags, device=index.device).repeat_interleave(k)
+    offsets = torch.arange(0, bags * k, k, device=index.device, dtype=torch.int64)
+    bag_of = torch.arange(bags, device=index.device, dtype=torch.int64).repeat_interleave(k)
     kernel = torch.ops.aten._embedding_bag_per_sample_weights_backward
     return kernel(queries.contiguous(), vectors, index.flatten(), offsets, bag_of, 0, -1).view(bags, k)
 

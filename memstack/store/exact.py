@@ -66,7 +66,7 @@ def _dead(lengths: Int[Tensor, " memories"], block: slice) -> Bool[Tensor, "memo
     """Return True for the slots of a block that hold nothing, or None if all hold a key."""
     if int(lengths.min()) >= block.stop:
         return None
-    return torch.arange(block.start, block.stop) >= lengths[:, None]
+    return torch.arange(block.start, block.stop, dtype=torch.int64, device="cpu") >= lengths[:, None]
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:

@@ -151,9 +151,20 @@ class IndexedMemory(Memory):
         *,
         padded: Padded = "right",
     ) -> None:
-        counts = check_add(self.shape, keys, values, lengths, padded=padded, dtype=self.dtype)
+        counts = self.check_add(keys, values, lengths, padded=padded)
         background = self.options.overlap
         self.__ledger.journal.alone(partial(self.__ledger.add, self, keys, values, counts, padded, background))
+
+    def check_add(
+        self,
+        keys: Float[Tensor, "rows heads n key_dim"],
+        values: Float[Tensor, "rows heads n value_dim"],
+        lengths: Int[Tensor, " rows"] | None = None,
+        *,
+        padded: Padded = "right",
+    ) -> Int[Tensor, " rows"]:
+        stored: torch.dtype = getattr(torch, self.options.dtype)
+        return check_add(self.shape, keys, values, lengths, padded=padded, dtype=stored)
 
     def search(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
         check_search(self.shape, queries, k)
@@ -182,7 +193,7 @@ class IndexedMemory(Memory):
         check_state(state, self.shape)
         written = state["written"].to("cpu", torch.int64)
         live = written.clamp(max=self.shape.capacity)
-        check_add(self.shape, state["keys"], state["values"], live, dtype=self.dtype)
+        self.check_add(state["keys"], state["values"], live)
         self.__ledger.journal.alone(partial(self.__ledger.load, self, state["keys"], state["values"], written, live))
 
     def __answer(self, queries: Tensor, k: int, by_index: bool) -> SearchResult:

@@ -138,7 +138,9 @@ class PerHeadIndexMemory(IndexedMemory):
             for head, slots in enumerate(heads):
                 result[row, head, :, : slots.shape[1]] = torch.from_numpy(slots).to(self.device)
         lengths = self.lengths
-        short = torch.tensor([row not in self.__indexes for row in range(self.shape.rows)]) & (lengths > 0)
+        short = torch.tensor(
+            [row not in self.__indexes for row in range(self.shape.rows)], dtype=torch.bool, device="cpu"
+        ) & (lengths > 0)
         if bool(short.any()):
             nearest = self.nearest_slots(queries[short], min(k, int(lengths[short].max())), short)
             result[short] = pad(nearest, (0, width - nearest.shape[-1]), value=-1)

@@ -53,14 +53,20 @@ class AnswerContract(Harness):
             found = trial.ask(queries, k=3)
             ensure_close("dot of no queries", found.dot(queries), found.scores)
             size = (SHAPE.rows, HEADS, 0, SHAPE.value_dim)
-            ensure_close("mix of no queries", found.mix(found.scores), torch.zeros(size))
+            ensure_close(
+                "mix of no queries", found.mix(found.scores), torch.zeros(size, dtype=torch.float32, device="cpu")
+            )
             trial.add(CHUNK)
 
     def test_scores_are_true_and_best_first(self) -> None:
         """Every score is the inner product of query and stored key, and the largest comes first."""
         trial = self.trial()
-        keys = torch.randn(SHAPE.rows, HEADS, CAPACITY, SHAPE.key_dim, generator=trial.data.random)
-        queries = torch.randn(SHAPE.rows, HEADS, 8, SHAPE.key_dim, generator=trial.data.random)
+        keys = torch.randn(
+            SHAPE.rows, HEADS, CAPACITY, SHAPE.key_dim, generator=trial.data.random, dtype=torch.float32, device="cpu"
+        )
+        queries = torch.randn(
+            SHAPE.rows, HEADS, 8, SHAPE.key_dim, generator=trial.data.random, dtype=torch.float32, device="cpu"
+        )
         trial.memory.add(keys, trial.data.values(CAPACITY))
         found = trial.search(queries, 8)
         ensure(bool(found.mask.any()), "a full memory should find something")
@@ -89,7 +95,7 @@ class AnswerContract(Harness):
         keys = -(trial.data.keys(4).abs() + 1)
         keys[:, :, 1] = 0
         trial.give(keys, trial.data.values(4))
-        found = trial.ask(torch.ones(SHAPE.rows, HEADS, 1, SHAPE.key_dim), k=4)
+        found = trial.ask(torch.ones(SHAPE.rows, HEADS, 1, SHAPE.key_dim, dtype=torch.float32, device="cpu"), k=4)
         live = trial.memory.lengths.tolist()
         ensure(live == [4] * SHAPE.rows, f"a key of zeros should count as an entry, lengths are {live}")
         self.ensure_recall("the key of zeros, which is the best", found.positions[..., 0] == 1)
@@ -100,7 +106,7 @@ class AnswerContract(Harness):
         keys = trial.data.keys(1).expand(-1, -1, 10, -1)
         trial.give(keys, trial.data.values(10))
         trial.ask(keys[:, :, :2], k=6)
-        trial.ask(torch.zeros(SHAPE.rows, HEADS, 2, SHAPE.key_dim), k=6)
+        trial.ask(torch.zeros(SHAPE.rows, HEADS, 2, SHAPE.key_dim, dtype=torch.float32, device="cpu"), k=6)
 
     def test_grouped_queries(self) -> None:
         """Consecutive query heads share a memory head."""

@@ -5,6 +5,7 @@ from unittest import SkipTest
 
 from memstack.testing.answers import AnswerContract
 from memstack.testing.copies import CopyContract
+from memstack.testing.defaults import DefaultContract
 from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
@@ -21,6 +22,7 @@ class MemoryContract(
     ProcessContract,
     CopyContract,
     FactContract,
+    DefaultContract,
     InterruptContract,
     RecallContract,
     StateContract,

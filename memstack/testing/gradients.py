@@ -53,7 +53,9 @@ class GradientContract(Harness):
     def test_gradient_of_mix(self) -> None:
         """The gradient of mix with respect to the weights is right to float64's precision, and so is its gradient."""
         for found in self._small_answers()[1]:
-            weights = torch.randn(found.scores.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+            weights = torch.randn(
+                found.scores.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0), device="cpu"
+            )
             ensure_gradients("mix", found.mix, weights.requires_grad_())
 
     def test_gradient_in_float32(self) -> None:
@@ -85,7 +87,10 @@ class GradientContract(Harness):
         for n, door in itertools.product((0, 2), range(2)):
             trial = self.trial()
             trial.add(n)
-            queries, scale = trial.data.queries(3).requires_grad_(), torch.ones(1, requires_grad=True)
+            queries, scale = (
+                trial.data.queries(3).requires_grad_(),
+                torch.ones(1, requires_grad=True, dtype=torch.float32, device="cpu"),
+            )
             found = trial.answers(queries, k=5)[door]
             weights = (scale * found.dot(queries)).softmax(-1)
             found.mix(weights).square().sum().backward()
@@ -139,7 +144,9 @@ class GradientContract(Harness):
 
 def ensure_gradient_of_dot(found: SearchResult, queries: Tensor) -> None:
     """Raise AssertionError unless dot's gradient is that of a plain sum over the found keys."""
-    upstream = torch.randn(found.scores.shape, generator=torch.Generator().manual_seed(0))
+    upstream = torch.randn(
+        found.scores.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
+    )
     (grad,) = torch.autograd.grad((found.dot(queries) * upstream).sum(), queries)
     # A missing column's score is a constant.
     expected = torch.einsum("rhqk,rhqkd->rhqd", upstream * found.mask, found.keys.float())
@@ -148,9 +155,11 @@ def ensure_gradient_of_dot(found: SearchResult, queries: Tensor) -> None:
 
 def ensure_gradient_of_mix(found: SearchResult) -> None:
     """Raise AssertionError unless mix's gradient is that of a plain sum over the found values."""
-    weights = torch.rand(found.scores.shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weights = torch.rand(
+        found.scores.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu"
+    ).requires_grad_()
     mixed = found.mix(weights)
-    upstream = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(1))
+    upstream = torch.randn(mixed.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float32, device="cpu")
     (grad,) = torch.autograd.grad((mixed * upstream).sum(), weights)
     ensure_close("the gradient of mix", grad, torch.einsum("rhqd,rhqkd->rhqk", upstream, found.values.float()))
 

@@ -38,7 +38,7 @@ class Data:
 
     def numbers(self, *size: int) -> Tensor:
         """Sixteenths from -4 to 4."""
-        return torch.randint(-64, 65, size, generator=self.random) / 16
+        return torch.randint(-64, 65, size, generator=self.random, dtype=torch.float32, device="cpu") / 16
 
     def keys(self, n: int) -> Tensor:
         return self.numbers(self.shape.rows, self.shape.heads, n, self.shape.key_dim)
@@ -71,17 +71,17 @@ class Trial:
         if lengths is None:
             self.memory.add(keys, values)
         else:
-            self.memory.add(keys, values, torch.tensor(lengths), padded=padded)
+            self.memory.add(keys, values, torch.tensor(lengths, dtype=torch.int64, device="cpu"), padded=padded)
         self.oracle.add(keys, values, lengths, padded)
 
     def reset(self, *rows: bool) -> None:
         """Forget the rows that are True."""
-        self.memory.reset(torch.tensor(rows))
+        self.memory.reset(torch.tensor(rows, dtype=torch.bool, device="cpu"))
         self.oracle.reset(rows)
 
     def select(self, *rows: int) -> None:
         """Let each row hold what another one held."""
-        self.memory.select(torch.tensor(rows))
+        self.memory.select(torch.tensor(rows, dtype=torch.int64, device="cpu"))
         self.oracle.select(rows)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:

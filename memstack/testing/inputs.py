@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from unittest import SkipTest
 
 import torch
@@ -42,10 +43,10 @@ WRONG_QUERIES = {
     "no query_heads": (ROWS, 0, 4, KEY_DIM),
 }
 WRONG_RESETS = {
-    "a reset mask of ints": torch.ones(ROWS, dtype=torch.int64),
-    "a reset mask of too many rows": torch.ones(ROWS + 1, dtype=torch.bool),
-    "a reset mask of two axes": torch.ones(ROWS, HEADS, dtype=torch.bool),
-    "row numbers in place of a reset mask": torch.tensor([0, 2]),
+    "a reset mask of ints": torch.ones(ROWS, dtype=torch.int64, device="cpu"),
+    "a reset mask of too many rows": torch.ones(ROWS + 1, dtype=torch.bool, device="cpu"),
+    "a reset mask of two axes": torch.ones(ROWS, HEADS, dtype=torch.bool, device="cpu"),
+    "row numbers in place of a reset mask": torch.tensor([0, 2], dtype=torch.int64, device="cpu"),
 }
 
 
@@ -111,7 +112,10 @@ class InputContract(Harness):
         """What is stored does not depend on autocast, and is stored once."""
         plain, cast = self.trial(), self.trial()
         size = (ROWS, HEADS, CHUNK)
-        keys, values = torch.randn(*size, KEY_DIM), torch.randn(*size, VALUE_DIM)
+        keys, values = (
+            torch.randn(*size, KEY_DIM, dtype=torch.float32, device="cpu"),
+            torch.randn(*size, VALUE_DIM, dtype=torch.float32, device="cpu"),
+        )
         plain.memory.add(keys, values)
         with MODES["autocast"]():
             cast.memory.add(keys, values)
@@ -145,9 +149,9 @@ class InputContract(Harness):
         trial.add(5)
         keys, values = trial.data.keys(4), trial.data.values(4)
         for what, size in WRONG_KEYS.items():
-            self._ensure_refused(trial, what, torch.ones(size), values)
+            self._ensure_refused(trial, what, torch.ones(size, dtype=torch.float32, device="cpu"), values)
         for what, size in WRONG_VALUES.items():
-            self._ensure_refused(trial, what, keys, torch.ones(size))
+            self._ensure_refused(trial, what, keys, torch.ones(size, dtype=torch.float32, device="cpu"))
         self._ensure_refused(trial, "keys of ints", keys.long(), values)
         self._ensure_refused(trial, "values of ints", keys, values.long())
         trial.check()
@@ -162,13 +166,46 @@ class InputContract(Harness):
             self._ensure_refused(trial, f"a key of {bad}", keys, values, NonFiniteError)
         trial.check()
 
+    def test_values_that_are_not_finite(self) -> None:
+        """A value that is NaN or infinite raises NonFiniteError before anything is written."""
+        trial = self.trial()
+        trial.add(5)
+        for bad in (torch.nan, torch.inf, -torch.inf):
+            keys, values = trial.data.keys(4), trial.data.values(4)
+            values[ROWS - 1, 0, 2, 3] = bad
+            self._ensure_refused(trial, f"a value of {bad}", keys, values, NonFiniteError)
+        trial.check()
+
+    def test_what_leaves_at_once_is_checked_too(self) -> None:
+        """Of a chunk larger than the capacity, what there is no room for has to be finite as well."""
+        trial = self.trial()
+        trial.add(5)
+        n = SHAPE.capacity + 3
+        for part in range(2):
+            given = (trial.data.keys(n), trial.data.values(n))
+            given[part][0, 0, 0, 0] = torch.nan
+            self._ensure_refused(trial, "a NaN in what leaves at once", *given, NonFiniteError)
+        trial.check()
+
+    def test_what_the_store_cannot_hold(self) -> None:
+        """A finite key or value that would be infinite in the store's dtype raises NonFiniteError."""
+        largest = {"float16": 1e6, "bfloat16": 3.4e38, "int8": 3.4e38}
+        for dtype in self.narrow_dtypes:
+            trial = self.trial(dtype=dtype)
+            trial.add(5)
+            for part in range(2):
+                given = (trial.data.keys(4), trial.data.values(4))
+                given[part][0, 1, 2, 3] = largest[dtype]
+                self._ensure_refused(trial, f"{largest[dtype]:g} in {dtype}", *given, NonFiniteError)
+            trial.check()
+
     def test_wrong_queries(self) -> None:
         """Queries of wrong axes or dtype raise ShapeError, on an empty memory as well."""
         trial = self.trial()
         for _ in range(2):
             for what, size in WRONG_QUERIES.items():
-                trial.ensure_refuses(what, torch.ones(size), 3)
-            ints = torch.ones(ROWS, HEADS, 2, KEY_DIM, dtype=torch.int64)
+                trial.ensure_refuses(what, torch.ones(size, dtype=torch.float32, device="cpu"), 3)
+            ints = torch.ones(ROWS, HEADS, 2, KEY_DIM, dtype=torch.int64, device="cpu")
             trial.ensure_refuses("queries of ints", ints, 3)
             trial.add(5)
 
@@ -195,9 +232,11 @@ class InputContract(Harness):
         trial.add(5)
         found = trial.check(k=4, q=3)
         for what, size in {"too few queries": (ROWS, HEADS, 2, KEY_DIM), "a short axis": (ROWS, HEADS, 3, 1)}.items():
-            ensure_raises(ShapeError, f"dot with {what}", lambda: found.dot(torch.ones(size)))  # noqa: B023
+            given = torch.ones(size, dtype=torch.float32, device="cpu")
+            ensure_raises(ShapeError, f"dot with {what}", partial(found.dot, given))
         for what, size in {"too few weights": (ROWS, HEADS, 3, 3), "one weight": (1, 1, 1, 1)}.items():
-            ensure_raises(ShapeError, f"mix with {what}", lambda: found.mix(torch.ones(size)))  # noqa: B023
+            given = torch.ones(size, dtype=torch.float32, device="cpu")
+            ensure_raises(ShapeError, f"mix with {what}", partial(found.mix, given))
 
     def _ensure_refused(
         self, trial: Trial, what: str, keys: Tensor, values: Tensor, error: type[Exception] = ShapeError

@@ -79,14 +79,16 @@ class Oracle:
                 [[getattr(entry, field) for entry in head] + [[0.0] * dim] * (longest - len(head)) for head in heads]
                 for heads in self.entries
             ]
-            return torch.tensor(rows, dtype=torch.float32).view(self.shape.rows, self.shape.heads, longest, dim)
+            return torch.tensor(rows, dtype=torch.float32, device="cpu").view(
+                self.shape.rows, self.shape.heads, longest, dim
+            )
 
         return {
             "keys": padded("key", self.shape.key_dim),
             "values": padded("value", self.shape.value_dim),
-            "written": torch.tensor(self.written),
-            "shape": torch.tensor(astuple(self.shape)),
-            "format": torch.tensor(1),
+            "written": torch.tensor(self.written, dtype=torch.int64, device="cpu"),
+            "shape": torch.tensor(astuple(self.shape), dtype=torch.int64, device="cpu"),
+            "format": torch.tensor(1, dtype=torch.int64, device="cpu"),
         }
 
 
@@ -96,7 +98,7 @@ def in_eight_bits(vector: Sequence[float]) -> list[float]:
     A vector that is not finite is kept; of one that is finite only in parts, more is lost than here.
     """
     largest = max(map(abs, vector))
-    scale = torch.tensor(largest / 127).bfloat16().item()
+    scale = torch.tensor(largest / 127, dtype=torch.float32, device="cpu").bfloat16().item()
     return [round(number / scale) * scale for number in vector] if 0 < scale < math.inf else list(vector)
 
 

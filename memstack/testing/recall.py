@@ -66,7 +66,7 @@ class RecallContract(Harness):
         keys = trial.memory.state_dict()["keys"].float()
         scores = torch.einsum("rhqd,rhnd->rhqn", queries, keys)
         lengths = trial.memory.lengths.cpu()
-        dead = torch.arange(keys.shape[2]) >= lengths[:, None]
+        dead = torch.arange(keys.shape[2], dtype=torch.int64, device="cpu") >= lengths[:, None]
         best = scores.masked_fill(dead[:, None, None], -torch.inf).topk(min(NEIGHBOURS, keys.shape[2])).values
         ensure(bool((found.scores[..., 0] <= best[..., 0] + 1e-5).all()), "a score is better than the best there is")
         threshold = best.masked_fill(best == -torch.inf, torch.inf).min(-1, keepdim=True).values
@@ -77,15 +77,22 @@ class RecallContract(Harness):
 def clustered_keys(random: torch.Generator, n: int) -> Tensor:
     """Unit keys round a few centres per memory, rounded to what half precision holds exactly."""
     centres = unit_keys(random, CLUSTERS)
-    members = torch.randint(CLUSTERS, (SHAPE.rows, SHAPE.heads, n, 1), generator=random)
+    members = torch.randint(
+        CLUSTERS, (SHAPE.rows, SHAPE.heads, n, 1), generator=random, dtype=torch.int64, device="cpu"
+    )
     near = centres.gather(2, members.expand(-1, -1, -1, SHAPE.key_dim))
-    noise = torch.randn(near.shape, generator=random)
+    noise = torch.randn(near.shape, generator=random, dtype=torch.float32, device="cpu")
     return rounded(normalize(near + 0.1 * noise, dim=-1))
 
 
 def unit_keys(random: torch.Generator, n: int) -> Tensor:
     """Unit keys in random directions."""
-    return rounded(normalize(torch.randn(SHAPE.rows, SHAPE.heads, n, SHAPE.key_dim, generator=random), dim=-1))
+    return rounded(
+        normalize(
+            torch.randn(SHAPE.rows, SHAPE.heads, n, SHAPE.key_dim, generator=random, dtype=torch.float32, device="cpu"),
+            dim=-1,
+        )
+    )
 
 
 def rounded(keys: Tensor) -> Tensor:

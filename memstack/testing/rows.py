@@ -13,18 +13,18 @@ from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 CAPACITY = SHAPE.capacity
 SIDES: tuple[Padded, ...] = ("right", "left")
 WRONG_LENGTHS = {
-    "lengths of too few rows": torch.tensor([1, 2]),
-    "lengths of floats": torch.tensor([1.0, 2.0, 3.0]),
-    "a length below 0": torch.tensor([1, -1, 3]),
-    "a length beyond n": torch.tensor([1, 2, CHUNK + 1]),
-    "a mask in place of lengths": torch.ones(3, dtype=torch.bool),
+    "lengths of too few rows": torch.tensor([1, 2], dtype=torch.int64, device="cpu"),
+    "lengths of floats": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float32, device="cpu"),
+    "a length below 0": torch.tensor([1, -1, 3], dtype=torch.int64, device="cpu"),
+    "a length beyond n": torch.tensor([1, 2, CHUNK + 1], dtype=torch.int64, device="cpu"),
+    "a mask in place of lengths": torch.ones(3, dtype=torch.bool, device="cpu"),
 }
 WRONG_SELECTIONS = {
-    "too few rows": torch.tensor([0, 1]),
-    "a row that is none": torch.tensor([0, 1, 3]),
-    "a row below 0": torch.tensor([0, 1, -1]),
-    "a mask in place of row numbers": torch.ones(3, dtype=torch.bool),
-    "row numbers of floats": torch.tensor([0.0, 1.0, 2.0]),
+    "too few rows": torch.tensor([0, 1], dtype=torch.int64, device="cpu"),
+    "a row that is none": torch.tensor([0, 1, 3], dtype=torch.int64, device="cpu"),
+    "a row below 0": torch.tensor([0, 1, -1], dtype=torch.int64, device="cpu"),
+    "a mask in place of row numbers": torch.ones(3, dtype=torch.bool, device="cpu"),
+    "row numbers of floats": torch.tensor([0.0, 1.0, 2.0], dtype=torch.float32, device="cpu"),
 }
 
 
@@ -61,7 +61,7 @@ class RowContract(Harness):
             trial.give(keys, values, (4, 2, 0), padded)
             trial.check(k=CAPACITY)
             keys[0, 0, 0 if padded == "right" else -1, 0] = torch.inf
-            lengths = torch.tensor([4, 2, 0])
+            lengths = torch.tensor([4, 2, 0], dtype=torch.int64, device="cpu")
             ensure_raises(
                 NonFiniteError,
                 "an infinite key among those that count",
@@ -118,7 +118,7 @@ class RowContract(Harness):
     def test_a_state_of_selected_rows_loads(self) -> None:
         """Rows of a saved state load: one document, read once, is asked by every row."""
         trial = self._uneven()
-        state = select_rows(trial.memory.state_dict(), torch.tensor([0, 0, 2]))
+        state = select_rows(trial.memory.state_dict(), torch.tensor([0, 0, 2], dtype=torch.int64, device="cpu"))
         trial.memory.load_state_dict(state)
         trial.oracle.select((0, 0, 2))
         ensure(int(trial.memory.lengths[1]) == CAPACITY, "row 1 should hold what row 0 held")

@@ -40,7 +40,7 @@ class TakeContract(Harness):
                 ensure_close("dot of taken columns", some.dot(queries), found.dot(queries).gather(-1, columns))
                 ensure_gradient_of_dot(some, queries)
             weights = trial.data.numbers(*columns.shape)
-            spread = torch.zeros(found.scores.shape).scatter(-1, columns, weights)
+            spread = torch.zeros(found.scores.shape, dtype=torch.float32, device="cpu").scatter(-1, columns, weights)
             ensure_close("mix of taken columns", some.mix(weights), found.mix(spread))
             ensure_gradient_of_mix(some)
 
@@ -66,7 +66,9 @@ class TakeContract(Harness):
 def _taken(trial: Trial, queries: Tensor) -> list[tuple[SearchResult, SearchResult, Tensor]]:
     """Either door's answer, some of its columns, and which: others, in another order, of every query."""
     answers = trial.answers(queries, K)
-    columns = torch.rand(answers[0].scores.shape, generator=trial.data.random).argsort(-1)[..., :TAKEN]
+    columns = torch.rand(
+        answers[0].scores.shape, generator=trial.data.random, dtype=torch.float32, device="cpu"
+    ).argsort(-1)[..., :TAKEN]
     return [(found, found.take(columns), columns) for found in answers]
 
 

@@ -46,22 +46,35 @@ class Unusual(Memory):
 
     @property
     def lengths(self) -> Tensor:
-        return torch.tensor([0, 0])
+        return torch.tensor([0, 0], dtype=torch.int64, device="cpu")
 
     @property
     def written(self) -> Tensor:
-        return torch.tensor([7, 9])
+        return torch.tensor([7, 9], dtype=torch.int64, device="cpu")
 
     def state_dict(self) -> dict[str, Tensor]:
-        return new_state(SHAPE, torch.zeros(2, 1, 4, 2), torch.zeros(2, 1, 4, 3), torch.tensor([7, 9]))
+        return new_state(
+            SHAPE,
+            torch.zeros(2, 1, 4, 2, dtype=torch.float32, device="cpu"),
+            torch.zeros(2, 1, 4, 3, dtype=torch.float32, device="cpu"),
+            torch.tensor([7, 9], dtype=torch.int64, device="cpu"),
+        )
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         self.asked.append(("load_state_dict", (state,)))
 
     def _nothing(self, queries: Tensor, k: int) -> SearchResult:
         outer = (*queries.shape[:3], k)
-        entries = FetchedEntries(torch.zeros(*outer, 2), torch.zeros(*outer, 3), lambda: None)
-        return SearchResult(torch.full(outer, -torch.inf), torch.full(outer, -1), entries)
+        entries = FetchedEntries(
+            torch.zeros(*outer, 2, dtype=torch.float32, device="cpu"),
+            torch.zeros(*outer, 3, dtype=torch.float32, device="cpu"),
+            lambda: None,
+        )
+        return SearchResult(
+            torch.full(outer, -torch.inf, dtype=torch.float32, device="cpu"),
+            torch.full(outer, -1, dtype=torch.int64, device="cpu"),
+            entries,
+        )
 
 
 def check_wrapper(wrap: Callable[[Memory], Memory]) -> None:
@@ -74,13 +87,17 @@ def check_wrapper(wrap: Callable[[Memory], Memory]) -> None:
     for count in ("lengths", "written"):
         said, true = getattr(wrapped, count).tolist(), getattr(inside, count).tolist()
         ensure(said == true, f"the wrapper's {count} are {said}, the memory inside says {true}")
-    keys, values, lengths = torch.ones(2, 1, 3, 2), torch.ones(2, 1, 3, 3), torch.tensor([1, 3])
+    keys, values, lengths = (
+        torch.ones(2, 1, 3, 2, dtype=torch.float32, device="cpu"),
+        torch.ones(2, 1, 3, 3, dtype=torch.float32, device="cpu"),
+        torch.tensor([1, 3], dtype=torch.int64, device="cpu"),
+    )
     wrapped.add(keys, values)
     wrapped.add(keys, values, lengths, padded="left")
     wrapped.search(keys, 2)
     wrapped.search_exactly(keys, 2)
-    wrapped.reset(rows := torch.tensor([True, False]))
-    wrapped.select(order := torch.tensor([1, 0]))
+    wrapped.reset(rows := torch.tensor([True, False], dtype=torch.bool, device="cpu"))
+    wrapped.select(order := torch.tensor([1, 0], dtype=torch.int64, device="cpu"))
     wrapped.load_state_dict(state := wrapped.state_dict())
     expected = [
         ("add", (keys, values, None, "right")),

@@ -19,6 +19,11 @@ class MemoryWrapper(Memory):
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
         self.memory.add(keys, values, lengths, padded=padded)
 
+    def check_add(
+        self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right"
+    ) -> Tensor:
+        return self.memory.check_add(keys, values, lengths, padded=padded)
+
     def search(self, queries: Tensor, k: int) -> SearchResult:
         return self.memory.search(queries, k)
 

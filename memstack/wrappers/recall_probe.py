@@ -79,7 +79,13 @@ class RecallProbe(MemoryWrapper):
         return self.memory.search_exactly(queries, k) if self.fallen_back else found
 
     def _compare(self, found: SearchResult, queries: Tensor, k: int) -> None:
-        sample = torch.linspace(0, queries.shape[2] - 1, min(self.sampled, queries.shape[2])).long().to(queries.device)
+        sample = (
+            torch.linspace(
+                0, queries.shape[2] - 1, min(self.sampled, queries.shape[2]), dtype=torch.float32, device="cpu"
+            )
+            .long()
+            .to(queries.device)
+        )
         truth = self.memory.search_exactly(queries[:, :, sample], k)
         answer = replace(found, scores=found.scores[:, :, sample], positions=found.positions[:, :, sample])
         written = self.written.to(queries.device)

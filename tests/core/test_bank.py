@@ -113,13 +113,13 @@ def test_rows_may_get_different_numbers(padded: Padded) -> None:
 
 
 def test_the_device_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every key is looked at in one go, and the memories need not look again."""
+    """Every key and value is looked at in one go, and the memories need not look again."""
     looks: list[int] = []
     inspect = finite.inspect_keys
     monkeypatch.setattr("memstack.bank.inspect_keys", lambda keys: looks.append(len(keys)) or inspect(keys))
     monkeypatch.setattr("memstack.contract.validation._refuse_non_finite", lambda *_: looks.append(-1))
     bank().commit(new())
-    assert looks == [2]
+    assert looks == [4]
 
 
 def nan(given: New) -> New:
@@ -168,11 +168,17 @@ def test_a_memory_that_fails_is_named_and_the_others_are_written() -> None:
     assert made[3].lengths.tolist() == [4, 4]
 
 
-def test_what_only_the_store_cannot_hold_is_named_too() -> None:
-    made, given = MemoryBank.create("exact", SHAPE, LAYERS, dtype="float16"), new()
-    given[1][0][0, 0, 0, 0] = 1e6
-    with pytest.raises(CommitError, match=r"layers \[1\], layers \[3\] are written \(layer 1: NonFiniteError"):
+@pytest.mark.parametrize("part", [0, 1], ids=["key", "value"])
+@pytest.mark.parametrize("wrap", [TimedMemory, lambda memory: memory], ids=["wrapped", "plain"])
+def test_what_only_one_store_cannot_hold_is_written_to_none(part: int, wrap: Callable[[Memory], Memory]) -> None:
+    made = MemoryBank({3: create_memory("exact", SHAPE), 1: create_memory("exact", SHAPE, dtype="float16")}).wrapped(
+        wrap
+    )
+    given = new()
+    given[1][part][0, 0, 0, 0] = 1e6
+    with pytest.raises(NonFiniteError, match=r"layer 1: .* finite in the store's torch.float16, got 1e\+06"):
         made.commit(given)
+    assert [memory.lengths.tolist() for memory in made.values()] == [[0, 0], [0, 0]]
 
 
 def test_rows_that_start_anew_are_forgotten_in_every_layer() -> None:

@@ -35,7 +35,7 @@ class ListMemory(Memory):
 
     @property
     def lengths(self) -> Tensor:
-        return torch.tensor(self.held.lengths)
+        return torch.tensor(self.held.lengths, dtype=torch.int64, device="cpu")
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
         counts = check_add(self.shape, keys, values, lengths, padded=padded)
@@ -47,8 +47,10 @@ class ListMemory(Memory):
         check_search(self.shape, queries, k)
         shape, outer = self.shape, tuple(queries.shape[:3])
         group = queries.shape[1] // shape.heads
-        scores, positions = torch.full((*outer, k), -torch.inf), torch.full((*outer, k), -1)
-        keys, values = torch.zeros(*outer, k, shape.key_dim), torch.zeros(*outer, k, shape.value_dim)
+        scores = torch.full((*outer, k), -torch.inf, dtype=torch.float32, device="cpu")
+        keys = scores.new_zeros(*outer, k, shape.key_dim)
+        values = scores.new_zeros(*outer, k, shape.value_dim)
+        positions = torch.full((*outer, k), -1, dtype=torch.int64, device="cpu")
         for row, query_head, q in product(*map(range, outer)):
             query, head = queries[row, query_head, q], query_head // group
             best = [] if bool(query.isnan().any()) else self.held.search(query.tolist(), row, head, k)
@@ -57,7 +59,8 @@ class ListMemory(Memory):
                 entry = self.held.find(row, head, position)
                 assert entry is not None
                 scores[place], positions[place] = score, position
-                keys[place], values[place] = torch.tensor(entry.key), torch.tensor(entry.value)
+                keys[place] = keys.new_tensor(entry.key)
+                values[place] = values.new_tensor(entry.value)
         return SearchResult(scores, positions, FetchedEntries(keys, values, self.version.guard()))
 
     def reset(self, rows: Tensor | None = None) -> None:

@@ -62,7 +62,7 @@ class LeaksBetweenHeads(ExactMemory):
         super().add(keys, values[:, :1].expand_as(values), *lengths, **padded)
 
 
-@breaks("test_rows_and_heads_are_independent", "test_values_that_are_nan_or_infinite_are_kept_and_forgotten")
+@breaks("test_rows_and_heads_are_independent", "test_values_stay_in_their_own_row_and_are_forgotten")
 class LeaksBetweenRows(ExactMemory):
     def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
         super().add(keys, values[:1].expand_as(values), *lengths, **padded)
@@ -114,7 +114,7 @@ class ResetTouchesAllRows(ExactMemory):
             super().reset()
 
 
-@breaks("test_missing_columns_mix_nothing", "test_values_that_are_nan_or_infinite_are_kept_and_forgotten")
+@breaks("test_missing_columns_mix_nothing", "test_values_stay_in_their_own_row_and_are_forgotten")
 class MissingReadsSlotZero(ExactMemory):
     def search(self, queries: Tensor, k: int) -> SearchResult:
         found = super().search(queries, k)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack import BackendUnavailableError, MemoryShape
+from memstack import BackendUnavailableError, MemoryShape, ShapeError
 from memstack.store import StoreOptions, new_zeros
 from memstack_exact.cpu.library import Store, kernel
 from memstack_exact.first_pass import FirstPass
@@ -48,8 +48,8 @@ class CpuFirstPass(FirstPass):
             raise BackendUnavailableError(
                 f"first_pass = 'int8' needs {gigabytes:,.1f} GB beside the store, more than there is: set it to 'none'"
             ) from error
-        self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16)
-        self._bounds = torch.zeros(memories, tiles, 4)
+        self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16, device="cpu")
+        self._bounds = torch.zeros(memories, tiles, 4, dtype=torch.float32, device="cpu")
         """The longest residual and key of a tile, those written in this round of the ring and those before."""
 
     @property
@@ -62,7 +62,8 @@ class CpuFirstPass(FirstPass):
     ) -> None:
         rows, slots, keys = rows.contiguous(), slots.contiguous(), keys.contiguous()
         store = ctypes.byref(self._store(keys.dtype))
-        kernel().write_keys(store, *_at(rows, slots, keys), *slots.shape, torch.get_num_threads())
+        at = _at(rows, torch.int64), _at(slots, torch.int64), _at(keys, *DTYPES)
+        kernel().write_keys(store, *at, *slots.shape, torch.get_num_threads())
 
     def search(
         self,
@@ -73,18 +74,18 @@ class CpuFirstPass(FirstPass):
     ) -> Int[Tensor, "rows heads q candidates"] | None:
         """As the protocol says; None if a query is not finite, which bounds nothing."""
         rows, heads, q, _ = queries.shape
-        queries, store = queries.contiguous(), ctypes.byref(self._store(keys.dtype))
+        keys, queries, store = keys.contiguous(), queries.contiguous(), ctypes.byref(self._store(keys.dtype))
         longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
         threads = kernel().threads_worth(store, rows * heads, q, longest, threads)
         parts = kernel().parts(rows * heads, q, threads)
-        slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64)
-        at = _at(keys, written, queries)
+        slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64, device="cpu")
+        at = _at(keys, *DTYPES), _at(written, torch.int64), _at(queries, torch.float32)
         finite = kernel().search(store, *at, rows, q, k, parts, threads, slots.data_ptr())
         return slots if finite else None
 
     def _store(self, dtype: torch.dtype) -> Store:
         shape, (_, tiles, groups, *_) = self._shape, self.codes.shape
-        at = _at(self.codes, self._scale, self._bounds)
+        at = _at(self.codes, torch.uint8), _at(self._scale, torch.bfloat16), _at(self._bounds, torch.float32)
         return Store(*at, tiles, groups, shape.heads, shape.capacity, shape.key_dim, DTYPES.index(dtype))
 
 
@@ -95,5 +96,12 @@ def _too_large(shape: MemoryShape) -> str:
     return f"enough for a capacity up to {LARGEST:,}, not {shape.capacity:,}" if shape.capacity > LARGEST else ""
 
 
-def _at(*tensors: Tensor) -> list[int]:
-    return [tensor.data_ptr() for tensor in tensors]
+def _at(tensor: Tensor, *dtypes: torch.dtype) -> int:
+    """Where the numbers begin that compiled code will read as they are said to be, whatever they are."""
+    if tensor.dtype in dtypes and tensor.device.type == "cpu" and tensor.is_contiguous():
+        return tensor.data_ptr()
+    wanted = " or ".join(map(str, dtypes))
+    raise ShapeError(
+        f"the first pass reads {wanted} on the CPU, contiguous; got {tensor.dtype} on {tensor.device} of strides "
+        f"{tensor.stride()}: make it that, or set first_pass to 'none'"
+    )

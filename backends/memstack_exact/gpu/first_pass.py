@@ -92,9 +92,9 @@ class GpuFirstPass(FirstPass):
         size = shape.rows, shape.heads, shape.capacity
         # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
-            self._residual, self._norm = (torch.zeros(size, device=device) for _ in range(2))
+            self._residual, self._norm = (torch.zeros(size, device=device, dtype=torch.float32) for _ in range(2))
             # One scale where none is needed: the kernels get an address.
-            self._scale = torch.ones(size if self._in_8_bits else (1, 1, 1), device=device)
+            self._scale = torch.ones(size if self._in_8_bits else (1, 1, 1), device=device, dtype=torch.float32)
             self._codes = None
             if self._in_8_bits or dtype != torch.bfloat16:
                 kept = torch.int8 if self._in_8_bits else torch.bfloat16
@@ -161,7 +161,7 @@ class GpuFirstPass(FirstPass):
         used = int(lengths.max())
         live = of_keys[:, :, :used]
         if int(lengths.min()) < used:
-            dead = torch.arange(used) >= lengths[:, None]
+            dead = torch.arange(used, dtype=torch.int64, device="cpu") >= lengths[:, None]
             live = live.masked_fill(dead[:, None].to(live.device, non_blocking=True), 0)
         return live.amax(-1, keepdim=True)
 

@@ -49,7 +49,9 @@ def bucket_scores(question: Question) -> tuple[Tensor, Tensor]:
     """
     codes, scale, queries, lengths, splits, tiles = question
     (rows, heads, q, dim), capacity = queries.shape, codes.shape[2]
-    bests, seconds = (torch.empty(rows, heads, q, splits * TILE, device=codes.device) for _ in range(2))
+    bests, seconds = (
+        torch.empty(rows, heads, q, splits * TILE, device=codes.device, dtype=torch.float32) for _ in range(2)
+    )
     q_bucket, form = min(LARGEST_Q_BUCKET, next_power_of_2(q)), question.form
     with torch.cuda.device_of(codes):
         bucket_maxima[lambda chosen: (rows * heads * splits * -(-q // chosen["Q_BLOCK"]),)](

@@ -23,9 +23,13 @@ class LSHMemory(IndexedMemory):
     def __init__(self, shape: MemoryShape, options: Options | None = None) -> None:
         super().__init__(shape, options)
         random = torch.Generator().manual_seed(self.options.seed)
-        self.planes = torch.randn(shape.key_dim, self.options.bits, generator=random).to(self.device)
+        self.planes = torch.randn(
+            shape.key_dim, self.options.bits, generator=random, dtype=torch.float32, device="cpu"
+        ).to(self.device)
         # Sides as +1 and -1, so that a matrix product counts those that agree.
-        self.sides = torch.zeros(shape.rows, shape.heads, shape.capacity, self.options.bits, device=self.device)
+        self.sides = torch.zeros(
+            shape.rows, shape.heads, shape.capacity, self.options.bits, device=self.device, dtype=torch.float32
+        )
 
     def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
         self.sides[rows[:, None], :, slots] = self.sides_of(keys).transpose(1, 2)
@@ -34,7 +38,7 @@ class LSHMemory(IndexedMemory):
         lengths = self.lengths
         used = int(lengths.max())
         agreement = self.sides_of(queries) @ self.sides[:, :, :used].mT
-        dead = (torch.arange(used) >= lengths[:, None])[:, None, None].to(self.device)
+        dead = (torch.arange(used, dtype=torch.int64, device="cpu") >= lengths[:, None])[:, None, None].to(self.device)
         return agreement.masked_fill(dead, -torch.inf).topk(min(used, max(k, self.options.candidates))).indices
 
     def index_forget(self, rows: Tensor) -> None:

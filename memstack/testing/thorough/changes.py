@@ -35,7 +35,7 @@ def drawn_change(run: Run, random: Random) -> Change:
         return Change(verb, memory.reset, after(run, lambda oracle: oracle.reset([True] * shape.rows)))
     if verb == "select":
         rows = random.choices(range(shape.rows), k=shape.rows)
-        chosen = torch.tensor(rows, dtype=torch.int64)
+        chosen = torch.tensor(rows, dtype=torch.int64, device="cpu")
         return Change(verb, partial(memory.select, chosen), after(run, lambda oracle: oracle.select(rows)))
     return Change(verb, partial(memory.load_state_dict, memory.state_dict()), copied(run.oracle))
 

@@ -36,7 +36,9 @@ class Move(Step):
             state = other.state_dict()
             ensure_same_state("the state that another kind of memory saves", state, run.oracle.state_dict())
         if self.to == "rows":
-            rows = torch.randint(run.shape.rows, (run.shape.rows,), generator=generator(self.seed))
+            rows = torch.randint(
+                run.shape.rows, (run.shape.rows,), generator=generator(self.seed), dtype=torch.int64, device="cpu"
+            )
             state = select_rows(state, rows)
             run.oracle.select(rows.tolist())
         if self.to in ("fresh", "elsewhere"):

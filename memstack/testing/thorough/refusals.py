@@ -36,7 +36,7 @@ class Refused(Step):
 
 def _pairs(run: Run, random: torch.Generator, more: int = 0) -> tuple[Tensor, Tensor]:
     """Keys and values that fit; of any number of entries, also of more than the capacity."""
-    n = int(torch.randint(1, run.shape.capacity + 4, (), generator=random))
+    n = int(torch.randint(1, run.shape.capacity + 4, (), generator=random, dtype=torch.int64, device="cpu"))
     keys = drawn(run, random, n + more, run.shape.key_dim, "usual", "float32")
     return keys, drawn(run, random, n, run.shape.value_dim, "usual", "float32")
 
@@ -44,7 +44,7 @@ def _pairs(run: Run, random: torch.Generator, more: int = 0) -> tuple[Tensor, Te
 def _spoilt(run: Run, random: torch.Generator, number: float) -> tuple[Tensor, Tensor]:
     """Keys of which one number is another, at any place: also one that would leave at once."""
     keys, values = _pairs(run, random)
-    place = int(torch.randint(keys.numel(), (), generator=random))
+    place = int(torch.randint(keys.numel(), (), generator=random, dtype=torch.int64, device="cpu"))
     keys.view(-1)[place] = number
     return keys, values
 
@@ -94,21 +94,50 @@ MISTAKES: dict[str, tuple[type[MemstackError], Mistake]] = {
         ShapeError,
         lambda run, random: run.memory.add(*(each[0] for each in _pairs(run, random))),
     ),
-    "too long a length": (ShapeError, _add_lengths(lambda rows, n: torch.tensor([0] * (rows - 1) + [n + 1]))),
-    "a negative length": (ShapeError, _add_lengths(lambda rows, n: torch.tensor([n] * (rows - 1) + [-1]))),
-    "lengths of floats": (ShapeError, _add_lengths(lambda rows, n: torch.ones(rows, dtype=torch.float32))),
-    "lengths of too many rows": (ShapeError, _add_lengths(lambda rows, n: torch.tensor([n] * (rows + 1)))),
+    "too long a length": (
+        ShapeError,
+        _add_lengths(lambda rows, n: torch.tensor([0] * (rows - 1) + [n + 1], dtype=torch.int64, device="cpu")),
+    ),
+    "a negative length": (
+        ShapeError,
+        _add_lengths(lambda rows, n: torch.tensor([n] * (rows - 1) + [-1], dtype=torch.int64, device="cpu")),
+    ),
+    "lengths of floats": (
+        ShapeError,
+        _add_lengths(lambda rows, n: torch.ones(rows, dtype=torch.float32, device="cpu")),
+    ),
+    "lengths of too many rows": (
+        ShapeError,
+        _add_lengths(lambda rows, n: torch.tensor([n] * (rows + 1), dtype=torch.int64, device="cpu")),
+    ),
     "queries too wide": (ShapeError, lambda run, random: _search_all(run, _widened(run, random), 1)),
     "queries of no head": (
         ShapeError,
         lambda run, random: _search_all(run, asked(run, random, 1, 1, "usual")[:, :0], 1),
     ),
     "k of 0": (ShapeError, lambda run, random: _search_all(run, asked(run, random, 1, 1, "usual"), 0)),
-    "a reset mask of ints": (ShapeError, lambda run, _: run.memory.reset(torch.ones(run.shape.rows).long())),
-    "too long a reset mask": (ShapeError, lambda run, _: run.memory.reset(torch.ones(run.shape.rows + 1).bool())),
-    "a row that is none": (ShapeError, lambda run, _: run.memory.select(torch.full((run.shape.rows,), run.shape.rows))),
-    "a negative row": (ShapeError, lambda run, _: run.memory.select(torch.full((run.shape.rows,), -1))),
-    "too few rows": (ShapeError, lambda run, _: run.memory.select(torch.arange(run.shape.rows - 1))),
+    "a reset mask of ints": (
+        ShapeError,
+        lambda run, _: run.memory.reset(torch.ones(run.shape.rows, dtype=torch.float32, device="cpu").long()),
+    ),
+    "too long a reset mask": (
+        ShapeError,
+        lambda run, _: run.memory.reset(torch.ones(run.shape.rows + 1, dtype=torch.float32, device="cpu").bool()),
+    ),
+    "a row that is none": (
+        ShapeError,
+        lambda run, _: run.memory.select(
+            torch.full((run.shape.rows,), run.shape.rows, dtype=torch.int64, device="cpu")
+        ),
+    ),
+    "a negative row": (
+        ShapeError,
+        lambda run, _: run.memory.select(torch.full((run.shape.rows,), -1, dtype=torch.int64, device="cpu")),
+    ),
+    "too few rows": (
+        ShapeError,
+        lambda run, _: run.memory.select(torch.arange(run.shape.rows - 1, dtype=torch.int64, device="cpu")),
+    ),
     "a state without keys": (StateError, _without("keys")),
     "a state without counters": (StateError, _without("written")),
     "a state of a negative counter": (

@@ -55,18 +55,18 @@ class Run:
         self, keys: Tensor, values: Tensor, lengths: Sequence[int] | None = None, padded: Padded = "right"
     ) -> None:
         """Add these pairs, of each row all or so many."""
-        counts = None if lengths is None else torch.tensor(lengths, dtype=torch.int64)
+        counts = None if lengths is None else torch.tensor(lengths, dtype=torch.int64, device="cpu")
         self.memory.add(keys, values, counts, padded=padded)
         self.oracle.add(keys, values, lengths, padded)
 
     def reset(self, rows: Sequence[bool] | None = None) -> None:
         """Forget the rows that are True, or all."""
-        self.memory.reset(None if rows is None else torch.tensor(rows, dtype=torch.bool))
+        self.memory.reset(None if rows is None else torch.tensor(rows, dtype=torch.bool, device="cpu"))
         self.oracle.reset([True] * self.shape.rows if rows is None else rows)
 
     def select(self, rows: Sequence[int]) -> None:
         """Let each row hold what another one held."""
-        self.memory.select(torch.tensor(rows, dtype=torch.int64))
+        self.memory.select(torch.tensor(rows, dtype=torch.int64, device="cpu"))
         self.oracle.select(rows)
 
     def ask(self, queries: Tensor, k: int) -> tuple[SearchResult, SearchResult]:

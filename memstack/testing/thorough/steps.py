@@ -129,7 +129,9 @@ class Search(Step):
         queries = asked(run, random, self.q, self.group, self.queries, self.dtype).to(getattr(torch, self.dtype))
         if self.nan and self.q:
             queries = queries.clone()
-            queries[:, :, int(torch.randint(self.q, (), generator=random)), 0] = torch.nan
+            queries[:, :, int(torch.randint(self.q, (), generator=random, dtype=torch.int64, device="cpu")), 0] = (
+                torch.nan
+            )
         return laid_out(queries, self.dtype, self.layout)
 
     def do(self, run: Run) -> None:

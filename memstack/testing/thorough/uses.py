@@ -48,8 +48,10 @@ class Take(Question):
 
     def do(self, run: Run) -> None:
         random, queries, found = self.asked(run)
-        taken = int(torch.randint(1, self.k + 1, (), generator=random))
-        columns = torch.rand(found.scores.shape, generator=random, dtype=torch.float32).argsort(-1)[..., :taken]
+        taken = int(torch.randint(1, self.k + 1, (), generator=random, dtype=torch.int64, device="cpu"))
+        columns = torch.rand(found.scores.shape, generator=random, dtype=torch.float32, device="cpu").argsort(-1)[
+            ..., :taken
+        ]
         some = found.take(columns)
         for name in ("scores", "positions", "mask"):
             ensure_identical(f"{name} taken", getattr(some, name), getattr(found, name).gather(-1, columns))
@@ -101,7 +103,7 @@ def change(run: Run, verb: Change, random: torch.Generator) -> None:
     elif verb == "reset":
         run.reset((True,) + (False,) * (shape.rows - 1))
     elif verb == "select":
-        run.select(torch.randint(shape.rows, (shape.rows,), generator=random).tolist())
+        run.select(torch.randint(shape.rows, (shape.rows,), generator=random, dtype=torch.int64, device="cpu").tolist())
     else:
         run.memory.load_state_dict(run.memory.state_dict())
 
@@ -140,5 +142,5 @@ def ensure_mix(found: SearchResult, random: torch.Generator) -> None:
 
 def _numbers(random: torch.Generator, like: Tensor) -> Tensor:
     """Sixteenths from -4 to 4, none of them zero: what is not finite is to show."""
-    drawn = torch.randint(-64, 64, like.shape, generator=random)
+    drawn = torch.randint(-64, 64, like.shape, generator=random, dtype=torch.int64, device="cpu")
     return torch.where(drawn < 0, drawn, drawn + 1).to(torch.float32) / 16

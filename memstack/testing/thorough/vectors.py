@@ -31,12 +31,17 @@ def vectors(
     """Return (rows, heads, n, dim) float32 vectors of that kind, exact in all these dtypes."""
     rows, heads, n, dim = size
     if kind == "zeros":
-        return torch.zeros(size, dtype=torch.float32)
-    drawn = torch.randint(-64, 65, (rows, heads, FEW.get(kind, n), dim), generator=random).to(torch.float32) / 16
+        return torch.zeros(size, dtype=torch.float32, device="cpu")
+    drawn = (
+        torch.randint(
+            -64, 65, (rows, heads, FEW.get(kind, n), dim), generator=random, dtype=torch.int64, device="cpu"
+        ).to(torch.float32)
+        / 16
+    )
     if kind == "equal":
         return drawn.expand(-1, -1, n, -1)
     if kind == "few":
-        return drawn[:, :, torch.randint(FEW[kind], (n,), generator=random)]
+        return drawn[:, :, torch.randint(FEW[kind], (n,), generator=random, dtype=torch.int64, device="cpu")]
     if kind == "scaled":
         return drawn * _powers_of_two(random, (rows, heads, n, 1), dtypes)
     return _spoilt(random, drawn) if kind == "infinite" else drawn
@@ -59,11 +64,11 @@ def weighted(random: standard.Random, *choices: tuple[int, int]) -> int:
 def _powers_of_two(random: torch.Generator, size: tuple[int, ...], dtypes: tuple[str, ...]) -> Tensor:
     ranges = [EXPONENTS.get(dtype, WIDE) for dtype in dtypes] or [WIDE]
     low, high = max(low for low, _ in ranges), min(high for _, high in ranges)
-    table = torch.tensor([2.0**exponent for exponent in range(low, high + 1)], dtype=torch.float32)
-    return table[torch.randint(len(table), size, generator=random)]
+    table = torch.tensor([2.0**exponent for exponent in range(low, high + 1)], dtype=torch.float32, device="cpu")
+    return table[torch.randint(len(table), size, generator=random, dtype=torch.int64, device="cpu")]
 
 
 def _spoilt(random: torch.Generator, drawn: Tensor) -> Tensor:
     """Some numbers become NaN, some infinite: values may be."""
-    odd = torch.randint(24, drawn.shape, generator=random)
+    odd = torch.randint(24, drawn.shape, generator=random, dtype=torch.int64, device="cpu")
     return drawn.masked_fill(odd == 0, torch.nan).masked_fill(odd == 1, torch.inf).masked_fill(odd == 2, -torch.inf)

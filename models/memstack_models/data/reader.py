@@ -63,11 +63,13 @@ class Reader:
             self._turn_page(row)
         if all(document == IDLE for document in self._reading):
             raise StopIteration
-        offset = torch.tensor(self._position)
+        offset = torch.tensor(self._position, dtype=torch.int64, device="cpu")
         tokens, targets = (torch.stack(part) for part in zip(*map(self._read, range(self.rows)), strict=True))
         for row in range(self.rows):
             self._position[row] += self.segment
-        return Segment(tokens, targets, offset == 0, torch.tensor(self._reading), offset)
+        return Segment(
+            tokens, targets, offset == 0, torch.tensor(self._reading, dtype=torch.int64, device="cpu"), offset
+        )
 
     @property
     def predicted_tokens(self) -> int:
@@ -77,9 +79,9 @@ class Reader:
     def state_dict(self) -> dict[str, Tensor]:
         """Return where every row and the queue are."""
         return {
-            "document": torch.tensor(self._reading),
-            "position": torch.tensor(self._position),
-            "queue": torch.tensor([self._epoch, self._taken]),
+            "document": torch.tensor(self._reading, dtype=torch.int64, device="cpu"),
+            "position": torch.tensor(self._position, dtype=torch.int64, device="cpu"),
+            "queue": torch.tensor([self._epoch, self._taken], dtype=torch.int64, device="cpu"),
             "made_for": self._made_for,
         }
 
@@ -129,12 +131,12 @@ class Reader:
             return sorted(range(count), key=lambda i: -len(self.documents[i]))
         # Modulo what a generator takes: a seed may be a clock in nanoseconds.
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self._epoch) % (1 << 64))
-        return torch.randperm(count, generator=generator).tolist()
+        return torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu").tolist()
 
     def _read(self, row: int) -> tuple[Tensor, Tensor]:
         """One row's tokens and targets (segment,), padded past its document's end."""
-        tokens = torch.zeros(self.segment, dtype=torch.int64)
-        targets = torch.full((self.segment,), IGNORED)
+        tokens = torch.zeros(self.segment, dtype=torch.int64, device="cpu")
+        targets = torch.full((self.segment,), IGNORED, dtype=torch.int64, device="cpu")
         if self._reading[row] != IDLE:
             start = self._position[row]
             read = self.documents[self._reading[row]][start : start + self.segment + 1].long()
@@ -147,4 +149,4 @@ class Reader:
         check = 0
         for tokens in self.documents:
             check = zlib.crc32(tokens.long().numpy().tobytes() + b"|", check)
-        return torch.tensor([self.rows, self.segment, len(self.documents), check])
+        return torch.tensor([self.rows, self.segment, len(self.documents), check], dtype=torch.int64, device="cpu")

@@ -60,9 +60,9 @@ def _split(held: bytes, documents: int, vocab_size: int) -> list[Tensor]:
 
 def _tokenized(documents: Sequence[Document], tokenizer: Tokenizer, limit: int | None) -> bytes:
     """The documents' tokens end to end, and their lengths, as safetensors."""
-    begin = torch.tensor([tokenizer.document_token], dtype=torch.int32)
+    begin = torch.tensor([tokenizer.document_token], dtype=torch.int32, device="cpu")
     room = None if limit is None else max(limit - 1, 0)
     texts = [torch.from_numpy(tokenizer.encode(document.text, room)) for document in documents]
-    lengths = torch.tensor([1 + len(text) for text in texts], dtype=torch.int64)
+    lengths = torch.tensor([1 + len(text) for text in texts], dtype=torch.int64, device="cpu")
     tokens = torch.cat([part for text in texts for part in (begin, text)]) if texts else begin[:0]
     return save({"tokens": tokens, "lengths": lengths})

@@ -64,7 +64,7 @@ class Tokenizer(ABC):
     @property
     def token_bytes(self) -> Int[Tensor, " vocab"]:
         """How many bytes of UTF-8 each token stands for; 0 for the document token."""
-        return torch.tensor([len(text) for text in self._texts])
+        return torch.tensor([len(text) for text in self._texts], dtype=torch.int64, device="cpu")
 
     @property
     def identity(self) -> str:

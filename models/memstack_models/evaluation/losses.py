@@ -31,7 +31,7 @@ class TokenLosses:
         """Keep what a segment's targets cost, (rows, segment)."""
         read = segment.targets != IGNORED
         documents = segment.document[:, None].expand_as(read)
-        positions = segment.offset[:, None] + 1 + torch.arange(read.shape[1])
+        positions = segment.offset[:, None] + 1 + torch.arange(read.shape[1], dtype=torch.int64, device="cpu")
         self._parts.append((documents[read], positions[read], segment.targets[read], nats[read]))
 
     def columns(self) -> Columns:
@@ -45,7 +45,7 @@ class TokenLosses:
     def by_document(self, names: Sequence[str], token_bytes: Tensor) -> tuple[DocumentPerplexity, ...]:
         """Return what came of each document, the longest first; ``token_bytes`` as for ``evaluate``."""
         read = self.columns()
-        nats, tokens, size = (torch.zeros(len(names), dtype=torch.float64) for _ in range(3))
+        nats, tokens, size = (torch.zeros(len(names), dtype=torch.float64, device="cpu") for _ in range(3))
         nats.index_add_(0, read["document"], read["nats"].double())
         tokens.index_add_(0, read["document"], torch.ones_like(read["nats"], dtype=torch.float64))
         size.index_add_(0, read["document"], token_bytes[read["token"]].double())

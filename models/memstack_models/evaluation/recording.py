@@ -84,7 +84,7 @@ class Tap(MemoryWrapper):
     def search(self, queries: Tensor, k: int) -> SearchResult:
         by_head = queries.detach()[0].unflatten(0, (self.shape.heads, -1))
         # Of the query heads that share a memory, each token's is another one.
-        token = torch.arange(queries.shape[2])
+        token = torch.arange(queries.shape[2], dtype=torch.int64, device="cpu")
         self.queries.append(by_head[:, token % by_head.shape[1], token].to("cpu", torch.float16))
         return super().search(queries, k)
 

@@ -78,9 +78,9 @@ def ratio_interval(segments: Segments, against: Segments) -> Interval | None:
 
 
 def _columns(segments: Segments, first: int = 0, end: float = inf) -> tuple[Tensor, Tensor]:
-    starts = torch.tensor(segments.starts)
+    starts = torch.tensor(segments.starts, dtype=torch.int64, device="cpu")
     inside = (starts >= first) & (starts < end)
-    nats, tokens = (torch.tensor(each, dtype=torch.float64) for each in (segments.nats, segments.tokens))
+    nats, tokens = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (segments.nats, segments.tokens))
     return nats[inside], tokens[inside]
 
 
@@ -89,8 +89,8 @@ def _interval(nats: Tensor, tokens: Tensor) -> Interval | None:
     if len(nats) < 2:
         return None
     random = torch.Generator().manual_seed(SEED)
-    drawn = torch.randint(len(nats), (DRAWS, len(nats)), generator=random)
+    drawn = torch.randint(len(nats), (DRAWS, len(nats)), generator=random, dtype=torch.int64, device="cpu")
     means = nats[drawn].sum(1) / tokens[drawn].sum(1)
-    edges = torch.tensor([(1 - COVERED) / 2, (1 + COVERED) / 2], dtype=torch.float64)
+    edges = torch.tensor([(1 - COVERED) / 2, (1 + COVERED) / 2], dtype=torch.float64, device="cpu")
     low, high = means.quantile(edges).tolist()
     return Interval(exp(low), exp(high))

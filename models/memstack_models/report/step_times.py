@@ -101,7 +101,11 @@ def _trainer(comparison: Comparison, memory: MemoryConfig | None, steps: int) ->
     run = run.model_copy(update={"train": train, "memory": memory or run.memory})
     vocabulary = comparison.tokenizer.vocab_size
     length = (steps + 3) * train.segment + 1
-    texts = list(torch.randint(vocabulary, (ROWS, length), generator=torch.Generator().manual_seed(0)))
+    texts = list(
+        torch.randint(
+            vocabulary, (ROWS, length), generator=torch.Generator().manual_seed(0), dtype=torch.int64, device="cpu"
+        )
+    )
     # The folder is where it would save; it is not asked to.
     token_bytes = comparison.tokenizer.token_bytes
     trainer = Trainer(run, Path(), vocabulary, texts, [], token_bytes, memory_off=memory is None)

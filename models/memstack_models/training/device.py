@@ -13,7 +13,9 @@ def pick_device(name: str) -> torch.device:
         return found if found is not None else torch.device("cpu")
     try:
         device = usable_device(name)
-        torch.ones(1, device=device).sum().item()  # some hold no numbers, as meta does, or do not count
+        torch.ones(
+            1, device=device, dtype=torch.float32
+        ).sum().item()  # some hold no numbers, as meta does, or do not count
     except Exception as error:  # noqa: BLE001 - every kind of device fails in a way of its own
         reason = str(error).partition("\n")[0]
         told = reason if "cannot be used here" in reason else f"device {name!r} cannot be used here: {reason}"

@@ -24,9 +24,9 @@ Observe = Callable[[Segment, Tensor], None]
 class Evaluation:
     """Negative log-likelihood in nats, tokens and bytes, by position of the predicted token in its document."""
 
-    nats: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.float64))
-    tokens: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64))
-    text_bytes: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64))
+    nats: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.float64, device="cpu"))
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64, device="cpu"))
+    text_bytes: Tensor = field(default_factory=lambda: torch.zeros(len(BUCKETS), dtype=torch.int64, device="cpu"))
     furthest: int = 0
     """Where reading ended: one more than the furthest position."""
 
@@ -34,7 +34,7 @@ class Evaluation:
         """Count predicted tokens: three tensors of one shape."""
         if positions.numel():
             self.furthest = max(self.furthest, int(positions.max()) + 1)
-        bucket = torch.bucketize(positions.flatten(), torch.tensor(EDGES), right=True)
+        bucket = torch.bucketize(positions.flatten(), torch.tensor(EDGES, dtype=torch.int64, device="cpu"), right=True)
         self.nats.index_add_(0, bucket, nats.flatten().double())
         self.tokens.index_add_(0, bucket, torch.ones_like(bucket))
         self.text_bytes.index_add_(0, bucket, text_bytes.flatten())
@@ -55,7 +55,13 @@ class Evaluation:
 
     def _names(self) -> list[str]:
         """The names of all stretches: the one in which reading ended is called after its end."""
-        last = int(torch.bucketize(torch.tensor(self.furthest - 1), torch.tensor(EDGES), right=True))
+        last = int(
+            torch.bucketize(
+                torch.tensor(self.furthest - 1, dtype=torch.int64, device="cpu"),
+                torch.tensor(EDGES, dtype=torch.int64, device="cpu"),
+                right=True,
+            )
+        )
         begin, end = (0, *EDGES)[last], self.furthest
         short = f"{thousands(begin)}-{thousands(end)}"
         own = short if thousands(begin) != thousands(end) else f"{begin}-{end}"
@@ -115,6 +121,6 @@ def _nats(segment: Segment, logits: Tensor) -> Tensor:
 
 def _count(result: Evaluation, segment: Segment, nats: Tensor, token_bytes: Tensor) -> int:
     read = segment.targets != IGNORED
-    positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1])
+    positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1], dtype=torch.int64, device="cpu")
     result.add(positions[read], nats[read], token_bytes[segment.targets[read]])
     return int(read.sum())

@@ -29,7 +29,7 @@ class Cache:
 
     def __init__(self, config: ModelConfig, rows: int, device: torch.device | str = "cpu") -> None:
         def empty(length: int) -> Tensor:
-            return torch.zeros(rows, config.kv_heads, length, config.head_dim, device=device)
+            return torch.zeros(rows, config.kv_heads, length, config.head_dim, device=device, dtype=torch.float32)
 
         self.length = config.cache
         self.layers = [LayerKV(empty(self.length), empty(self.length), empty(1)) for _ in range(config.layers)]

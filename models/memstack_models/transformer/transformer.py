@@ -114,13 +114,13 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
     """Who sees whom: a causal window within the document, as long as the cache but never shorter than the segment."""
     segment = tokens.shape[1]
     cached = cache.length if cache is not None else 0
-    query = torch.arange(segment, device=tokens.device)[:, None]
-    distance = query + cached - torch.arange(cached + segment, device=tokens.device)
+    query = torch.arange(segment, device=tokens.device, dtype=torch.int64)[:, None]
+    distance = query + cached - torch.arange(cached + segment, device=tokens.device, dtype=torch.int64)
     nearest = 0 if config.include_self else 1
     visible = (distance >= nearest) & (distance < nearest + max(cached, segment))
     visible = visible.expand(1, 1, -1, -1)
     if cache is not None and cached:
-        place = torch.arange(cached + segment, device=tokens.device)
+        place = torch.arange(cached + segment, device=tokens.device, dtype=torch.int64)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
     bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
     return LocalContext(visible, bucket)
@@ -129,6 +129,8 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
 def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:
     """T5's causal buckets (arXiv 1910.10683): half of them exact, the rest logarithmic up to ``max_distance``."""
     exact = buckets // 2
-    ratio = torch.log(distance.clamp(min=1) / exact) / torch.log(torch.tensor(max_distance / exact))
+    ratio = torch.log(distance.clamp(min=1).to(torch.float32) / exact) / torch.log(
+        torch.tensor(max_distance / exact, dtype=torch.float32, device="cpu")
+    )
     far = exact + (ratio * (buckets - exact)).long()
     return torch.where(distance < exact, distance, far.clamp(max=buckets - 1))

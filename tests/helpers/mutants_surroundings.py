@@ -1,4 +1,4 @@
-"""More memories with one bug each: what belongs together is written in steps, and an interrupt parts it."""
+"""More memories with one bug each: an interrupt parts what belongs together, or the defaults of torch change it."""
 
 from typing import Any
 
@@ -96,3 +96,34 @@ class EmptiesItselfToLoad(ExactMemory):
         except Exception:
             super().load_state_dict(before)
             raise
+
+
+@breaks("test_another_default_dtype", "test_another_default_device")
+class BufferInTheDefaultDtype(ExactMemory):
+    """Its index is made in whatever dtype, and on whatever device, the process has set."""
+
+    def __init__(self, shape: MemoryShape) -> None:
+        super().__init__(shape)
+        self.seen = torch.zeros(shape.rows, shape.heads, shape.capacity, shape.key_dim)
+
+    def index_add(self, rows: Tensor, slots: Tensor, keys: Tensor) -> None:
+        self.seen[rows[:, None], :, slots] = keys.transpose(1, 2).to(self.seen)
+
+    def index_search(self, queries: Tensor, k: int) -> Tensor:
+        return nearest_slots(self.seen, self.lengths, queries, k).sort(-1).values
+
+
+@breaks("test_values_that_are_not_finite", "test_what_leaves_at_once_is_checked_too")
+class ChecksKeysOnly(ExactMemory):
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        super().add(keys, values.nan_to_num(0.0, 0.0, 0.0), *lengths, **padded)
+
+
+@breaks("test_what_leaves_at_once_is_checked_too")
+class ChecksWhatItKeepsOnly(ExactMemory):
+    def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
+        kept = self.shape.capacity
+        if not lengths and keys.ndim == 4 and keys.shape[2] > kept and values.shape[2] == keys.shape[2]:
+            keys, values = (part.clone() for part in (keys, values))
+            keys[:, :, :-kept], values[:, :, :-kept] = 0, 0
+        super().add(keys, values, *lengths, **padded)
