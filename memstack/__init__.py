@@ -28,9 +28,7 @@ from memstack.contract.errors import (
 )
 from memstack.contract.shape import MemoryShape
 from memstack.contract.version import Version
-from memstack.plugins.hookspecs import hookimpl
-from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
-from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
+from memstack.plugins.distributions import spare_others
 
 if TYPE_CHECKING:
     from memstack.attention import Attended, MemoryAttention, attend, local_attention
@@ -42,11 +40,18 @@ if TYPE_CHECKING:
     from memstack.contract.result import MISSING_SCORE, SearchResult
     from memstack.contract.state import check_state, new_state, select_rows
     from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
+    from memstack.plugins.hookspecs import hookimpl
+    from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
+    from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
     from memstack.store.indexed import IndexedMemory
     from memstack.store.int8 import Quantised
     from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
 
-# What needs torch is imported when it is first asked for: listings, help and a shell that completes do without.
+# Before anybody imports torch, or makes a first pydantic model.
+spare_others()
+
+# What needs torch is imported when it is first asked for: listings, help and a shell that completes do without. And
+# what needs pydantic, so that a command is soon where Ctrl-C ends it with a word.
 _LATER = {
     "memstack.attention": ("Attended", "MemoryAttention", "attend", "local_attention"),
     "memstack.bank": ("MemoryBank",),
@@ -57,6 +62,9 @@ _LATER = {
     "memstack.contract.result": ("MISSING_SCORE", "SearchResult"),
     "memstack.contract.state": ("check_state", "new_state", "select_rows"),
     "memstack.contract.validation": ("Padded", "check_add", "check_reset", "check_search", "check_select"),
+    "memstack.plugins.hookspecs": ("hookimpl",),
+    "memstack.plugins.registry": ("backends", "corpora", "create_corpus", "create_memory"),
+    "memstack.plugins.specs": ("BackendOptions", "BackendSpec", "CommandSpec", "CorpusOptions", "CorpusSpec"),
     "memstack.store.indexed": ("IndexedMemory",),
     "memstack.store.int8": ("Quantised",),
     "memstack.store.per_head": ("PerHeadIndexMemory", "SearchIndex"),

@@ -1,5 +1,20 @@
-"""``python -m memstack`` is ``memstack``."""
+"""``memstack``, and ``python -m memstack``: Ctrl-C is a word also while the command's parts are being imported."""
 
-from memstack.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line and leave Python with its exit code."""
+    try:
+        from memstack.cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        if "--debug" in sys.argv:
+            raise
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

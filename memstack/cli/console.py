@@ -40,6 +40,9 @@ class _Output(Console):
     terminal is closed. Of all but a reader that went away ``exit_code`` tells at the end.
     """
 
+    is_result = True
+    """Whether a command has failed that could not print all."""
+
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
         # There is none in a program without a console, or after ``>&-``.
@@ -106,7 +109,7 @@ def write_any_text() -> None:
     Such as anything on a terminal that is ASCII, and what is not UTF-8 of a path.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+        if isinstance(stream, TextIOWrapper) and not stream.closed:
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -119,14 +122,19 @@ def exit_code(code: int) -> int:
     if _LOST and not code:
         say(f"error: standard output cannot be written: {_LOST[0].strerror}", "red", ERR)
     ERR.drain()
-    return code or (1 if _LOST else 0)
+    return code or (1 if _LOST and OUT.is_result else 0)
+
+
+def only_tell() -> None:
+    """Say that what the command prints is not its result, as a training's lines are not: losing them fails nothing."""
+    OUT.is_result = False
 
 
 def say(text: str, style: str = "", console: Console = OUT, *, whole: bool = False) -> None:
     """Print a line as it is, brackets and all; a terminal's is broken between words, others not at all.
 
     ``whole`` is for what is copied, such as a command: that is never broken. Nothing is raised where nothing can be
-    written: the command's exit code tells.
+    written: the command's exit code tells, unless it ``only_tell``s.
     """
     if console.is_terminal and not whole:
         lines = text.split("\n")

@@ -46,8 +46,8 @@ OWN = (
     CommandSpec(
         name="new-backend",
         target="memstack.cli.new_backend:new_backend_command",
-        summary="Write a plugin with a backend of your own: ready to install, exact search until your index is in.",
-        examples=("memstack new-backend my-index my-index/",),
+        summary="Write a plugin with a backend of your own: ready to install, and to be given your index.",
+        examples=("memstack new-backend my-index my-index/", "memstack new-backend my-index my-index/ --whole-memory"),
     ),
 )
 
@@ -55,7 +55,7 @@ OWN = (
 class Group(TyperGroup):
     """The commands of memstack and of plugins by their records: a listing imports none of them."""
 
-    debug = False
+    debug = invoked = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted({spec.name for spec in (*OWN, *registry().commands())})
@@ -88,6 +88,7 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> None:
         """Run the command; what it returns is nobody's, and Ctrl-C ends it with a word."""
+        self.invoked = True
         try:
             super().invoke(ctx)
         except KeyboardInterrupt:
@@ -101,6 +102,8 @@ class Group(TyperGroup):
         named["standalone_mode"] = False
         try:
             code = super().main(*args, **named) or 0
+            if code == INTERRUPTED and not self.invoked:
+                say("interrupted", "red", ERR)
         except typer.Abort:
             say("aborted", "red", ERR)
             code = 1

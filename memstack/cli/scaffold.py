@@ -1,4 +1,4 @@
-"""``memstack new-backend``: a plugin of one's own, ready to install, that passes the kit with plain exact search."""
+"""``memstack new-backend``: a plugin of one's own, ready to install, that passes the kit before it is changed."""
 
 import importlib.metadata
 import importlib.util
@@ -12,15 +12,18 @@ from memstack.contract.errors import ScaffoldError
 from memstack.plugins.registry import registry
 
 TEMPLATE = Path(__file__).parent / "template"
+WHOLE = "template_whole"  # what differs from it where one index serves the whole memory
+OPTION = "dtype=float16"  # one that every backend has, whatever index is put in
 SUFFIX = "-tmpl"  # so that no tool takes the files for Python
 # Long enough for any name, and the lines of the files stay within the usual length.
 LONGEST = 30
 
 
-def new_backend(name: str, folder: str | Path) -> Path:
+def new_backend(name: str, folder: str | Path, *, whole_memory: bool = False) -> Path:
     """Write a plugin that offers a backend of this name into a new or empty folder; returns the folder.
 
-    Everything is checked before anything is written, and the folder appears whole or not at all. Raises ScaffoldError.
+    It has an index for each row and head or, with ``whole_memory``, one for all of them. Everything is checked before
+    anything is written, and the folder appears whole or not at all. Raises ScaffoldError.
     """
     folder = Path(folder)
     package = f"memstack_{name.replace('-', '_')}"
@@ -29,7 +32,7 @@ def new_backend(name: str, folder: str | Path) -> Path:
     # Beside its place, or in it, because only a move within one file system is whole or not at all.
     with tempfile.TemporaryDirectory(prefix=".memstack-", dir=folder if folder.exists() else folder.parent) as staging:
         project = Path(staging, "project")
-        _write(project, name, package)
+        _write(project, name, package, whole_memory)
         _publish(project, folder)
     return folder
 
@@ -65,16 +68,22 @@ def _check_folder(folder: Path) -> None:
         raise ScaffoldError(f"there is no folder {folder.parent} to make {folder.name} in")
 
 
-def _write(project: Path, name: str, package: str) -> None:
-    """Fill in the template."""
+def _write(project: Path, name: str, package: str, whole_memory: bool) -> None:
+    """Fill in the templates; a file of the second takes the place of one of the first."""
     fields = {
         "name": name,
         "package": package,
         "title": "".join(part.capitalize() for part in name.split("-")),
+        "option": OPTION,
         "version": importlib.metadata.version("memstack"),
     }
-    for source in sorted(TEMPLATE.rglob(f"*{SUFFIX}")):
-        place = str(source.relative_to(TEMPLATE)).removesuffix(SUFFIX).replace("package_name", package)
+    for template in (TEMPLATE, TEMPLATE.with_name(WHOLE))[: 1 + whole_memory]:
+        _fill(template, project, fields)
+
+
+def _fill(template: Path, project: Path, fields: dict[str, str]) -> None:
+    for source in sorted(template.rglob(f"*{SUFFIX}")):
+        place = str(source.relative_to(template)).removesuffix(SUFFIX).replace("package_name", fields["package"])
         target = project / place
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(Template(source.read_text("utf-8")).substitute(fields), encoding="utf-8", newline="\n")

@@ -10,11 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
 from memstack.plugins.config_text import DEEPEST, QUOTED, check_texts, parse_setting, quoted, read_toml
-from memstack.plugins.distributions import spare_others
 from memstack.plugins.secrets import fields_of, inner_model, keeps_secret, without_secrets
-
-# Before the first model is made, at which pydantic looks for plugins of its own.
-spare_others()
 
 
 class Frozen(BaseModel):

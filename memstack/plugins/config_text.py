@@ -51,7 +51,7 @@ def check_texts(tree: Mapping[str, Any], origin: str) -> None:
             raise ConfigError(f"{origin}: {quoted(where)} lies deeper than {DEEPEST} sections or brackets")
         if isinstance(value, str) and (odd := _odd_character(value)):
             raise ConfigError(f"{origin}: {where} holds {odd!r}, which is no text in UTF-8: leave it out")
-        if isinstance(value, int) and value.bit_length() > 63:
+        if isinstance(value, int) and value.bit_length() > 64:
             raise ConfigError(f"{origin}: {where} is a number of more than 64 bits: choose a smaller one")
         inner: list[tuple[str, Any]] = []
         if isinstance(value, Mapping):

@@ -147,6 +147,9 @@ class PerHeadIndexMemory(IndexedMemory):
     def index_forget(self, rows: Bool[Tensor, " rows"]) -> None:
         self._drop(rows.nonzero().flatten().tolist())
 
+    def index_restore(self, rows: Bool[Tensor, " rows"]) -> None:
+        self.index_forget(rows)  # until the next add these rows are searched exactly
+
     def __enter_process(self) -> None:
         """In a forked process, do without indexes that were being worked on when it was forked."""
         if self.__workers.left_behind(self.__indexes):

@@ -15,8 +15,9 @@ class Ring(Copied):
 
     def __init__(self, rows: int, capacity: int) -> None:
         self.capacity = capacity
-        self.written = torch.zeros(rows, dtype=torch.int64)
-        """How many entries each row has been given since its last reset."""
+        self.written = torch.zeros(rows, dtype=torch.int64, device="cpu")
+        """How many entries each row has been given since its last reset. Replaced, never written to: whoever reads it
+        from another thread has the counts of all rows at one time."""
 
     @property
     def lengths(self) -> Int[Tensor, " rows"]:
@@ -25,11 +26,11 @@ class Ring(Copied):
 
     def slots_of_next(self, rows: Int[Tensor, " rows_"], skipped: int, n: int) -> Int[Tensor, "rows_ n"]:
         """Return where a row's n insertions go that follow ``skipped`` others yet to come."""
-        return (self.written[rows] + skipped)[:, None].add(torch.arange(n)) % self.capacity
+        return (self.written[rows] + skipped)[:, None].add(_numbers(n)) % self.capacity
 
     def oldest_first(self) -> tuple[Int[Tensor, "rows n"], Bool[Tensor, "rows n"]]:
         """Return the slots of the live entries by age, n those of the longest row, and which of them hold one."""
-        insertions = (self.written - self.lengths)[:, None] + torch.arange(int(self.lengths.max()))
+        insertions = (self.written - self.lengths)[:, None] + _numbers(int(self.lengths.max()))
         return insertions % self.capacity, insertions < self.written[:, None]
 
     def positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
@@ -40,6 +41,10 @@ class Ring(Copied):
         positions = slots + torch.where(slots > newest - round_start, round_start - self.capacity, round_start)
         return positions.masked_fill_((slots < 0) | (slots >= self.capacity) | (positions < 0), -1)
 
-    def forget(self, rows: Bool[Tensor, " rows"]) -> None:
-        """Start the rows that are True again at insertion 0."""
-        self.written[rows] = 0
+    def without(self, rows: Bool[Tensor, " rows"]) -> Int[Tensor, " rows"]:
+        """Return the counts with the rows that are True started again at insertion 0."""
+        return self.written.masked_fill(rows, 0)
+
+
+def _numbers(n: int) -> Int[Tensor, " n"]:
+    return torch.arange(n, dtype=torch.int64, device="cpu")

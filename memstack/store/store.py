@@ -73,11 +73,11 @@ class Store:
         """The values by slot, a view."""
         return self._by_slot(self._value_vectors)
 
-    def as_stored(self, keys: Tensor) -> Tensor:
-        """Return keys as they will be read once they are stored, on the store's device."""
+    def as_stored(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys as they will be read once they are stored, and values to be stored, on the store's device."""
         self._check_process()
-        keys = keys.to(self.device, self.dtype)
-        return Quantised.of(keys).to(self.dtype) if isinstance(self._key_vectors, Quantised) else keys
+        keys, values = keys.to(self.device, self.dtype), values.to(self.device, self.dtype)
+        return (Quantised.of(keys).to(self.dtype) if isinstance(self._key_vectors, Quantised) else keys), values
 
     def write(self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Tensor, values: Tensor) -> None:
         """Write (rows_, heads, n, dim) keys and values at these slots of these rows."""
@@ -89,7 +89,7 @@ class Store:
         self, slots: Int[Tensor, "rows n"], live: Bool[Tensor, "rows n"]
     ) -> tuple[Float[Tensor, "rows heads n key_dim"], Float[Tensor, "rows heads n value_dim"]]:
         """Return copies of keys and values at these slots, zeros where nothing lives."""
-        rows = torch.arange(self.shape.rows)[:, None]
+        rows = torch.arange(self.shape.rows, dtype=torch.int64, device="cpu")[:, None]
         dead = ~live[:, None, :, None].to(self.device)
 
         def copied(vectors: Vectors) -> Tensor:
@@ -98,16 +98,21 @@ class Store:
 
         return copied(self.keys), copied(self.values)
 
-    def copy_rows(self, rows: Int[Tensor, " rows_"], sources: Int[Tensor, " rows_"], slots: int) -> None:
-        """Let each of these rows hold, in its first slots, what its source row held before this call."""
-        rows, sources = rows.to(self.device), sources.to(self.device)
-        for vectors in (self.keys, self.values):
-            for part in _parts(vectors):
-                part[rows, :, :slots] = part[sources, :, :slots]
+    def copies(self, rows: Int[Tensor, " rows_"], slots: int) -> list[Tensor]:
+        """Return copies of what these rows hold in so many first slots, for ``place``."""
+        rows = rows.to(self.device)
+        return [part[rows, :, :slots] for vectors in (self.keys, self.values) for part in _parts(vectors)]
+
+    def place(self, rows: Int[Tensor, " rows_"], copies: list[Tensor]) -> None:
+        """Let each of these rows hold, in its first slots, what ``copies`` says."""
+        rows = rows.to(self.device)
+        parts = [part for vectors in (self.keys, self.values) for part in _parts(vectors)]
+        for part, copied in zip(parts, copies, strict=True):
+            part[rows, :, : copied.shape[2]] = copied
 
     def index(self, slots: Int[Tensor, "rows heads q c"], live: Bool[Tensor, "rows heads q c"]) -> Tensor:
         """Return where the vectors of these slots are, counted through all memories; the null where none lives."""
-        memories = torch.arange(self.shape.rows * self.shape.heads, device=slots.device)
+        memories = torch.arange(self.shape.rows * self.shape.heads, dtype=torch.int64, device=slots.device)
         first_slot = (memories * self.shape.capacity).view(self.shape.rows, self.shape.heads, 1, 1)
         return torch.where(live, first_slot + slots, self.null)
 

@@ -8,6 +8,7 @@ from memstack.testing.copies import CopyContract
 from memstack.testing.facts import FactContract
 from memstack.testing.gradients import GradientContract
 from memstack.testing.inputs import InputContract
+from memstack.testing.interrupts import InterruptContract
 from memstack.testing.processes import ProcessContract
 from memstack.testing.recall import RecallContract
 from memstack.testing.rows import RowContract
@@ -20,6 +21,7 @@ class MemoryContract(
     ProcessContract,
     CopyContract,
     FactContract,
+    InterruptContract,
     RecallContract,
     StateContract,
     RowContract,

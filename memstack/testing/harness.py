@@ -56,6 +56,7 @@ class Trial:
     def __init__(self, memory: Memory, exact: bool, seed: int = 0, eight_bits: bool = False) -> None:
         self.memory = memory
         self.exact = exact
+        self.eight_bits = eight_bits
         self.oracle = Oracle(memory.shape, eight_bits)
         self.data = Data(memory.shape, seed)
 

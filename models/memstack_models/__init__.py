@@ -16,7 +16,8 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             examples=(
                 "memstack train tiny --set memory.backend=hnsw",
                 "memstack train stdlib-small --set data.corpus=my-texts --out runs/mine",
-                "memstack train stdlib-small --set data.corpus=my-texts --out runs/mine --resume",
+                "memstack train --resume --out runs/mine",
+                "memstack train --from runs/mine --set memory.capacity=65536 --out runs/next",
             ),
         ),
         memstack.CommandSpec(
@@ -26,15 +27,17 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             examples=(
                 "memstack eval stdlib-small",
                 "memstack eval runs/mine --set memory.capacity=65536 --json eval.json",
+                "memstack eval runs/mine --opponent runs/nothing --plot eval.png --losses losses.npz",
             ),
         ),
         memstack.CommandSpec(
             name="compare",
             target="memstack_models.cli.compare:compare_command",
-            summary="Evaluate a checkpoint with several memories: perplexity, recall, search and add times.",
+            summary="Compare memories of a checkpoint (perplexity, recall, times), or several runs on one text.",
             examples=(
                 "memstack compare stdlib-small",
                 "memstack compare runs/mine -b hnsw -b faiss-ivf,nprobe=32 --capacity 65536 --json compare.json",
+                "memstack compare runs/mine runs/nothing runs/cache --format latex",
             ),
         ),
         memstack.CommandSpec(
@@ -47,7 +50,10 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             name="tune",
             target="memstack_models.cli.tune:tune_command",
             summary="Pick the fastest backend and options for this machine at a recall, and say why.",
-            examples=("memstack tune", "memstack tune runs/mine --recall 0.9 --entries 65536 --json tune.json"),
+            examples=(
+                "memstack tune",
+                "memstack tune runs/mine --recall 0.9 --entries 65536 -b hnsw -b scann > memory.toml",
+            ),
         ),
         memstack.CommandSpec(
             name="export",

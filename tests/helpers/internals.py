@@ -6,5 +6,5 @@ from memstack import Memory
 
 
 def inside(memory: Memory, part: str) -> Any:
-    """Return the ring, store, version or writer of a memory that is an IndexedMemory."""
-    return getattr(memory, f"_IndexedMemory__{part}")
+    """Return the ring, store, version or journal of a memory that is an IndexedMemory."""
+    return getattr(vars(memory)["_IndexedMemory__ledger"], part)

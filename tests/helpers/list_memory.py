@@ -1,5 +1,6 @@
 """A memory with its own storage: what a backend that does not build on IndexedMemory has to write."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -38,8 +39,9 @@ class ListMemory(Memory):
 
     def add(self, keys: Tensor, values: Tensor, lengths: Tensor | None = None, *, padded: Padded = "right") -> None:
         counts = check_add(self.shape, keys, values, lengths, padded=padded)
-        self.held.add(keys.detach(), values.detach(), counts.tolist(), padded)
-        self.version.bump()
+        held = copy.deepcopy(self.held)
+        held.add(keys.detach(), values.detach(), counts.tolist(), padded)
+        self._hold(held)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         check_search(self.shape, queries, k)
@@ -59,16 +61,16 @@ class ListMemory(Memory):
         return SearchResult(scores, positions, FetchedEntries(keys, values, self.version.guard()))
 
     def reset(self, rows: Tensor | None = None) -> None:
-        self.held.reset(check_reset(self.shape, rows).tolist())
-        self.version.bump()
+        held = copy.deepcopy(self.held)
+        held.reset(check_reset(self.shape, rows).tolist())
+        self._hold(held)
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.held.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         check_state(state, self.shape)
-        self.held = Oracle(self.shape)
-        self.version.bump()
+        held = Oracle(self.shape)
         written = state["written"].tolist()
         longest = state["keys"].shape[2]
         for row, count in enumerate(written):
@@ -76,4 +78,10 @@ class ListMemory(Memory):
             one = Oracle(replace(self.shape, rows=1))
             one.written = [count - n]
             one.add(state["keys"][row : row + 1, :, :n], state["values"][row : row + 1, :, :n])
-            self.held.entries[row], self.held.written[row] = one.entries[0], count
+            held.entries[row], held.written[row] = one.entries[0], count
+        self._hold(held)
+
+    def _hold(self, held: Oracle) -> None:
+        """By one call: whatever is interrupted, the memory holds what it held before, or all that is new."""
+        self.version.bump()
+        vars(self.held).update(vars(held))

@@ -12,11 +12,11 @@ from memstack import FetchedEntries, MemoryShape, SearchResult
 
 
 class WrongAfterTwoRounds(ExactMemory):
-    """Its values are those of their neighbours for an add that begins in the third round of the ring."""
+    """Its values are those of their neighbours for an add that begins after exactly two rounds of the ring."""
 
     def add(self, keys: Tensor, values: Tensor, *lengths: Any, **padded: Any) -> None:
-        third = bool((self.written // self.shape.capacity == 2).all()) and self.shape.capacity > 4
-        super().add(keys, values.roll(1, 2) if third and values.ndim == 4 else values, *lengths, **padded)
+        twice = bool((self.written == 2 * self.shape.capacity).all())
+        super().add(keys, values.roll(1, 2) if twice and values.ndim == 4 else values, *lengths, **padded)
 
 
 class KeepsARowAfterSelect(ExactMemory):

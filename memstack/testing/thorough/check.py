@@ -12,7 +12,7 @@ from memstack.testing.thorough.forks import Forks
 from memstack.testing.thorough.kills import Kills
 from memstack.testing.thorough.lines import Lines
 from memstack.testing.thorough.operations import Operations
-from memstack.testing.thorough.part import Budget, Part
+from memstack.testing.thorough.part import MOST, Budget, Part
 from memstack.testing.thorough.report import ThoroughReport
 from memstack.testing.thorough.signals import Signals
 from memstack.testing.thorough.subject import Subject
@@ -33,17 +33,18 @@ def check_thoroughly(
     operations: int | None = None,
     seed: int | None = None,
     only: Collection[str] | None = None,
+    findings: int = MOST,
     patience: float = PATIENCE,
     tell: Callable[[str], None] = lambda _: None,
 ) -> ThoroughReport:
     """Try a backend, or whatever a callable makes of a shape, at random and in every way; return what came of it.
 
     For so many ``seconds`` in all (60 unless something is said), or until so many random ``operations`` were done, and
-    interrupts, threads, forks and kills in proportion. ``seed`` repeats it. ``options`` are set in every
-    attempt, the others are drawn. ``only`` names what to try: operations, lines, signals, threads, forks, kills. A
-    registered backend is tried in processes of its own: one that ends, or says nothing for ``patience`` seconds, is a
-    finding. A callable, which has no options, is tried in this process. ``tell`` is told what comes next. An unknown or
-    unavailable backend and unfit options raise their own errors.
+    interrupts, threads, forks and kills in proportion. ``seed`` repeats it. ``options`` are set in every attempt, the
+    others are drawn. ``only`` names what to try: operations, lines, signals, threads, forks, kills; each is given up
+    after so many ``findings``. A registered backend is tried in processes of its own: one that ends, or says nothing
+    for ``patience`` seconds, is a finding. A callable, which has no options, is tried in this process. ``tell`` is told
+    what comes next. An unknown or unavailable backend and unfit options raise their own errors.
     """
     if seconds is None and operations is None:
         seconds = SECONDS
@@ -56,7 +57,7 @@ def check_thoroughly(
     tried = []
     for kind in _chosen(only):
         tell(kind.about)
-        part, budget = kind(subject, seed), _budget(kind, seconds, operations)
+        part, budget = kind(subject, seed), _budget(kind, seconds, operations, findings)
         tried.append(try_apart(part, budget, patience) if isinstance(backend, str) else try_here(part, budget))
     return ThoroughReport(subject.name, seed, tuple(tried))
 
@@ -68,7 +69,7 @@ def _chosen(only: Collection[str] | None) -> list[type[Part]]:
     return [kind for kind in PARTS if only is None or kind.name in only]
 
 
-def _budget(kind: type[Part], seconds: float | None, operations: int | None) -> Budget:
+def _budget(kind: type[Part], seconds: float | None, operations: int | None, findings: int) -> Budget:
     """A part's share."""
     units = None if operations is None else max(kind.least, math.ceil(operations / kind.each))
-    return Budget(units, None if seconds is None else seconds * kind.share)
+    return Budget(units, None if seconds is None else seconds * kind.share, findings)

@@ -31,8 +31,10 @@ WEIGHTS: Mapping[type[Step], int] = {
     Look: 3,
 }
 """How often each kind of step comes."""
-LENGTHS = (10, 30, 60, 60, 60, 300)
+LENGTHS = (10, 30, 60, 60, 60, 100, 600)
 """The most steps of a history, of some more: what is wrong after long use alone is to show as well."""
+LEFT_OUT = 0.3
+"""Of the kinds of steps, in each history others: what one would undo, such as a move, is then not undone."""
 WORLDS, HISTORIES_PER_WORLD = 8, 100
 """How many memories a check begins with, and how many histories bring another: some libraries compile for each."""
 NUMBERS = 30_000
@@ -58,7 +60,8 @@ def drawn_history(subject: Subject, seed: int, number: int) -> History:
     """Draw the history of this number."""
     random = Random(f"history {seed} {number}")
     world = drawn_world(subject, seed, random.randrange(WORLDS + number // HISTORIES_PER_WORLD))
-    kinds = random.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()), k=random.randint(4, random.choice(LENGTHS)))
+    weights = {kind: weight for kind, weight in WEIGHTS.items() if kind in (Add, Search) or random.random() > LEFT_OUT}
+    kinds = random.choices(tuple(weights), tuple(weights.values()), k=random.randint(4, random.choice(LENGTHS)))
     return History(world, tuple(kind.draw(random, world) for kind in kinds))
 
 

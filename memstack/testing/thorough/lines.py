@@ -59,7 +59,7 @@ class Lines(Part):
         try:
             lines_of(change.call, run, place)
         except KeyboardInterrupt:
-            settle(run, [run.oracle, change.then])
+            settle(run, change.then)
             return 1
         run.oracle = change.then
         return 0

@@ -1,9 +1,8 @@
-"""What an interrupted change may leave: of each row what was there, or what should be; never half of a pair."""
+"""What an interrupted change may leave: all of it or nothing of it, and so never half of a pair."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from memstack.testing.assertions import ensure
+from memstack.testing.assertions import ensure_same_state
 from memstack.testing.oracle import Oracle
 from memstack.testing.thorough.run import Run
 
@@ -23,34 +22,16 @@ def copied(oracle: Oracle) -> Oracle:
     return made
 
 
-def settle(run: Run, outcomes: Sequence[Oracle]) -> None:
-    """Raise AssertionError unless each row holds what it does in one of these, the oldest perhaps missing.
-
-    The oracle then holds what the memory does, for the run to go on.
-    """
-    state, lengths = run.memory.state_dict(), run.memory.lengths.tolist()
-    written, keys, values = (state[name].tolist() for name in ("written", "keys", "values"))
-    ensure(run.memory.written.tolist() == written, f"the state says {written} were written, the memory otherwise")
-    settled = Oracle(run.shape)
-    settled.kept = run.oracle.kept
-    settled.written = written
-    for row, head in itertools.product(range(run.shape.rows), range(run.shape.heads)):
-        n = lengths[row]
-        likely = [each for each in outcomes if each.written[row] == written[row] and len(each.entries[row][head]) >= n]
-        said = [each.written[row] for each in outcomes]
-        ensure(bool(likely), f"row {row}: {written[row]} were written and {n} are live; expected is one of {said}")
-        for each in likely:
-            entries = each.entries[row][head][len(each.entries[row][head]) - n :]
-            if all(
-                _same(entry.key, keys[row][head][place]) and _same(entry.value, values[row][head][place])
-                for place, entry in enumerate(entries)
-            ):
-                settled.entries[row][head] = entries
-                break
+def settle(run: Run, then: Oracle) -> None:
+    """Raise AssertionError unless a memory holds what it did or what it was to hold then; so then does the oracle."""
+    state = run.memory.state_dict()
+    told: list[str] = []
+    for done, outcome in (("nothing", run.oracle), ("all", then)):
+        try:
+            ensure_same_state(f"had it done {done}", state, outcome.state_dict())
+        except AssertionError as error:
+            told.append(str(error))
         else:
-            raise AssertionError(f"row {row}, head {head}: what is live was never added so: {keys[row][head][:n]}")
-    run.oracle = settled
-
-
-def _same(held: Sequence[float], found: Sequence[float]) -> bool:
-    return list(held) == list(found)
+            run.oracle = outcome
+            return
+    raise AssertionError(f"an interrupted change did neither all nor nothing: {'; '.join(told)}")

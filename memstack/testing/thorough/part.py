@@ -12,7 +12,6 @@ from memstack.testing.thorough.report import Finding, Tried
 from memstack.testing.thorough.subject import Subject
 
 MOST = 3
-"""Findings after which a part is given up: more of the same help nobody."""
 IN_VAIN = 300
 """Attempts in a row of which none counts, after which a part is given up."""
 Note = Callable[[int], None]
@@ -76,6 +75,8 @@ class Budget:
 
     units: int | None
     seconds: float | None
+    findings: int = MOST
+    """After which a part is given up: more of the same help nobody."""
 
 
 class Tally:
@@ -94,7 +95,7 @@ class Tally:
         """Whether enough was tried."""
         left = self.left
         spent = (left.units is not None and left.units <= 0) or (left.seconds is not None and left.seconds <= 0)
-        return bool(self.not_run) or len(self.findings) >= MOST or (spent and self.next > 0)
+        return bool(self.not_run) or len(self.findings) >= self.budget.findings or (spent and self.next > 0)
 
     @property
     def left(self) -> Budget:
@@ -103,6 +104,7 @@ class Tally:
         return Budget(
             None if units is None else units - self.done,
             None if seconds is None else seconds - (time.monotonic() - self.begun),
+            self.budget.findings - len(self.findings),
         )
 
     def take(self, number: int, attempt: Attempt) -> None:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from random import Random
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ class Signals(Part):
                 taken = _taken(change, delay)
                 if taken is None:
                     hits[change.verb] += 1
-                    settle(run, [run.oracle, change.then])
+                    settle(run, change.then)
                 else:
                     run.oracle, pace[change.verb] = change.then, 1.1 * taken
                 ask_once(run, random)
@@ -68,14 +68,23 @@ def _taken(change: Change, delay: float) -> float | None:
     return time.perf_counter() - begun
 
 
+def _interrupt(*_: object) -> None:
+    """Have SIGINT sent to this process, as a terminal does."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def _pass_over(_: object) -> None:
+    """Say nothing of an error that nobody can catch."""
+
+
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Generator[None]:
     """Have a timer send SIGINT to this process, and SIGINT raise KeyboardInterrupt, as in a notebook."""
     handlers: list[tuple[int, Any]] = [
         (signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)),
-        (signal.SIGALRM, signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))),
+        (signal.SIGALRM, signal.signal(signal.SIGALRM, _interrupt)),
     ]
-    told, sys.unraisablehook = sys.unraisablehook, lambda _: None  # one that came in a destructor is nobody's
+    told, sys.unraisablehook = sys.unraisablehook, _pass_over  # one that came in a destructor is nobody's
     try:
         yield
     finally:

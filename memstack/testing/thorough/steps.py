@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -82,17 +82,18 @@ class Add(Step):
 
     def do(self, run: Run) -> None:
         random = generator(self.seed)
-        given = [
-            laid_out(drawn(run, random, self.n, dim, kind, self.dtype), self.dtype, self.layout).requires_grad_(
-                self.grad
-            )
-            for dim, kind in ((run.shape.key_dim, self.keys), (run.shape.value_dim, self.values))
-        ]
+        shape = run.shape
+        keys = self._laid_out(drawn(run, random, self.n, shape.key_dim, self.keys, self.dtype))
+        values = self._laid_out(drawn(run, random, self.n, shape.value_dim, self.values, self.dtype))
         with MODES[self.mode]():
-            run.give(given[0], given[1], self.lengths, self.padded)
-        for tensor in given:
-            tensor.untyped_storage().fill_(85)  # it is the caller's, who may write anything into it from now on
+            run.give(keys, values, self.lengths, self.padded)
+        for tensor in (keys, values):  # they are the caller's, who may write anything into them from now on
+            bytes_: Any = tensor.untyped_storage()
+            bytes_.fill_(85)
         run.count()
+
+    def _laid_out(self, numbers: Tensor) -> Tensor:
+        return laid_out(numbers, self.dtype, self.layout).requires_grad_(self.grad)
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,8 +133,9 @@ class Search(Step):
         return laid_out(queries, self.dtype, self.layout)
 
     def do(self, run: Run) -> None:
+        queries = self.asked(run)
         with MODES[self.mode]():
-            run.ask(self.asked(run), self.k)
+            run.ask(queries, self.k)
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,8 +143,9 @@ class SearchExactly(Search):
     """A question that is to be answered exactly, whatever the index."""
 
     def do(self, run: Run) -> None:
+        queries = self.asked(run)
         with MODES[self.mode]():
-            run.ask_exactly(self.asked(run), self.k)
+            run.ask_exactly(queries, self.k)
 
 
 @dataclass(frozen=True, repr=False)

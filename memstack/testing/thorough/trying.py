@@ -171,7 +171,7 @@ def work() -> None:
         if "only" in job:
             part.only(job["first"], job["only"], lambda at: say("at", job["first"], at))
         else:
-            _work_through(part, Budget(job["units"], job["seconds"]), job["first"], say)
+            _work_through(part, Budget(job["units"], job["seconds"], job["findings"]), job["first"], say)
         say("end")
 
 

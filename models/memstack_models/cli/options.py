@@ -43,7 +43,7 @@ TableFormat = Annotated[
     Format, typer.Option("--format", help="How the table is printed; all but table are alone on standard output.")
 ]
 Recall = Annotated[float, typer.Option(min=0.0, max=1.0, help="The share of the true neighbours that is good enough.")]
-Seed = Annotated[int, typer.Option(min=0, help="Where in the recorded text the memories begin.")]
+Seed = Annotated[int, typer.Option(min=0, max=(1 << 63) - 1, help="Where in the recorded text the memories begin.")]
 Set = Annotated[list[str], set_option(run_keys)]
 NOTHING: list[str] = []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memstack import ConfigError
-from memstack.cli.console import ERR
+from memstack.cli.console import ERR, only_tell, say
 from memstack_models.cli.options import NOTHING, Set
 from memstack_models.training import bundled
 
@@ -46,10 +46,10 @@ def train_command(
 
     Ctrl-C and SIGTERM finish the step, save, and print the command to go on; a second one ends at once.
     """
-    from memstack_models.cli.work import told
     from memstack_models.training import run_folder
     from memstack_models.training.errors import TrainingStopped
 
+    only_tell()  # what a training is for lies in its folder
     try:
         folder = folder_of(recipe, out, resume, from_)
         if resume and (run_folder.is_begun(folder) or recipe in (None, str(folder))):
@@ -57,7 +57,7 @@ def train_command(
         else:
             begin(folder, recipe, from_, set_)
     except TrainingStopped as stopped:
-        told(str(stopped), ERR, whole=True)
+        say(str(stopped), console=ERR, whole=True)
         raise typer.Exit(stopped.exit_code) from None
 
 
@@ -65,7 +65,7 @@ def folder_of(recipe: str | None, out: Path | None, resume: bool, source: str | 
     """The run folder that a command line means; ConfigError if it means none."""
     if out is not None:
         return out
-    if resume and recipe is not None and Path(recipe).is_dir():
+    if resume and recipe is not None and Path(recipe).is_dir() and recipe not in bundled.recipes():
         return Path(recipe)
     if (recipe or source) is None:
         what = (
@@ -81,7 +81,7 @@ def folder_of(recipe: str | None, out: Path | None, resume: bool, source: str | 
 
 def begin(folder: Path, recipe: str | None, source: str | None, overrides: list[str]) -> None:
     """Begin a run and train. Whatever is wrong with the input shows before anything is written."""
-    from memstack_models.cli.work import create_trainer, told
+    from memstack_models.cli.work import create_trainer
     from memstack_models.data.load import tokenizer_for
     from memstack_models.data.tokenizer import load_tokenizer
     from memstack_models.training import run_folder
@@ -94,7 +94,7 @@ def begin(folder: Path, recipe: str | None, source: str | None, overrides: list[
     tokenizer = load_tokenizer(given) if given is not None else tokenizer_for(run.data)
     trainer = create_trainer(run, folder, tokenizer)
     for line in take_over(trainer.model, run_folder.load_weights(given), given) if given is not None else []:
-        told(f"note: {line}")
+        say(f"note: {line}")
     with run_folder.held(folder) as notice:
         run_folder.create(folder, run, tokenizer, trainer.save if given is not None else None)
         train(trainer, f"starting{f' from {source}' if source else ''}", notice)
@@ -122,7 +122,7 @@ def configured(recipe: str | None, source: Path | None, overrides: list[str]) ->
 
 def go_on(folder: Path, recipe: str | None, overrides: list[str]) -> None:
     """Continue a run by its own configuration, in which only what decides no loss may be changed."""
-    from memstack_models.cli.work import create_trainer, told
+    from memstack_models.cli.work import create_trainer
     from memstack_models.data.tokenizer import load_tokenizer
     from memstack_models.training import run_folder
     from memstack_models.training.identity import told_apart
@@ -132,7 +132,7 @@ def go_on(folder: Path, recipe: str | None, overrides: list[str]) -> None:
     run_folder.refuse_other(folder, run)
     if recipe is not None and not Path(recipe).is_dir():
         for line in told_apart(run, run_folder.recipe(recipe, overrides), recipe):
-            told(f"note: {line}")
+            say(f"note: {line}")
     with locked(folder) as notice:
         trainer = create_trainer(run, folder, load_tokenizer(folder))
         trainer.resume()
@@ -142,10 +142,10 @@ def go_on(folder: Path, recipe: str | None, overrides: list[str]) -> None:
 
 def train(trainer: Trainer, doing: str, notice: str | None) -> None:
     """Train to the end, in a folder whose lock is held, and say so."""
-    from memstack_models.cli.work import told, train_with_progress
+    from memstack_models.cli.work import train_with_progress
 
     if notice is not None:
-        told(f"note: {notice}")
-    told(f"{doing} at step {trainer.step} of {trainer.run.train.steps}: {trainer.folder}")
+        say(f"note: {notice}")
+    say(f"{doing} at step {trainer.step} of {trainer.run.train.steps}: {trainer.folder}")
     train_with_progress(trainer, held=True)
-    told(f"trained to step {trainer.step}: {trainer.folder}")
+    say(f"trained to step {trainer.step}: {trainer.folder}")

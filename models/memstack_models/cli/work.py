@@ -1,15 +1,12 @@
 """Training, evaluation and comparison under progress bars, for whichever command asks."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
-from memstack.cli.console import ERR, OUT, progress_bar, say
+from memstack.cli.console import progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.load import tokenized
@@ -41,7 +38,7 @@ def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Traine
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
     """Print what whoever trains or evaluates on these documents should know."""
     for line in filter(None, (corpus.notice, short_documents(corpus, run.train.segment))):
-        told(f"note: {line}")
+        say(f"note: {line}")
 
 
 def train_with_progress(
@@ -51,45 +48,17 @@ def train_with_progress(
 
     ``watch`` is told what is logged, too. What cannot be printed ends no training. ``held`` is the trainer's.
     """
-    with _surviving_bar() as progress:
+    with progress_bar(lines=False) as progress:
         task = progress.add_task("training", total=trainer.run.train.steps, completed=trainer.step)
 
         def report(entry: LogEntry) -> None:
-            told(measured_text(entry) if entry.kind == "step" else validation_text(entry))
+            say(measured_text(entry) if entry.kind == "step" else validation_text(entry))
             watch(entry)
 
         def tick(step: int) -> None:
             progress.update(task, completed=step)
 
-        trainer.train(report, held=held, tick=tick, tell=lambda line: told(f"note: {line}"))
-
-
-def told(text: str, console: Console = OUT, *, whole: bool = False) -> None:
-    """Print a line as ``say`` does; once its reader is gone or its disk full, nothing is printed, and all goes on."""
-    encoding = getattr(console.file, "encoding", None) or "utf-8"
-    try:
-        say(text.encode(encoding, "backslashreplace").decode(encoding), console=console, whole=whole)
-    except (OSError, ValueError):  # a ValueError is that of a file that was closed
-        _fall_silent(console)
-
-
-def _fall_silent(console: Console) -> None:
-    with suppress(OSError, ValueError):  # it has no file that could be led elsewhere
-        console.on_broken_pipe()
-
-
-@contextmanager
-def _surviving_bar() -> Generator[Progress, None, None]:
-    """A progress bar whose terminal may be closed."""
-    progress = progress_bar()
-    try:
-        progress.start()
-        yield progress
-    finally:
-        try:
-            progress.stop()
-        except (OSError, ValueError):
-            _fall_silent(ERR)
+        trainer.train(report, held=held, tick=tick, tell=lambda line: say(f"note: {line}"))
 
 
 def evaluate_with_progress(

@@ -92,7 +92,8 @@ class Reader:
             )
         positions, (epoch, taken) = state["position"].tolist(), state["queue"].tolist()
         for document, position in zip(state["document"].tolist(), positions, strict=True):
-            longest = len(self.documents[document]) + self.segment if 0 <= document < len(self.documents) else 0
+            # A row that is idle, as the last ones of a single reading are, goes on counting to its segment's end.
+            longest = self.segment + (len(self.documents[document]) if 0 <= document < len(self.documents) else 0)
             if document < IDLE or document >= len(self.documents) or not 0 <= position <= longest:
                 raise CheckpointError(f"the saved reader is at token {position} of document {document}: there is none")
         if not 0 <= taken <= len(self._order) or not 0 <= epoch < 1 << 53:

@@ -26,6 +26,8 @@ DOCUMENT = "<|document|>"
 SMALLEST = 257
 """All bytes and the document token."""
 BATCH = 64
+PROBE = f" A probe,\tof 1,234 Ärger: 猫 🐈\r\n\n  {DOCUMENT} #{chr(0)}# e\u0301 \u00e9"
+"""A text that whoever changes letters, spaces or lines does not give back."""
 LONGEST = 512
 """Characters of a pre-token at most: merging costs with its square, and a line of base64 may have no end."""
 # GPT-2's pattern, but that each run ends.
@@ -160,7 +162,18 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def _parse(definition: str) -> Tokenizer:
     model: dict[str, Any] = json.loads(definition)["model"]
-    return ByteTokenizer() if model["type"] == "bytes" else BPETokenizer(Library.from_str(definition))
+    if model["type"] == "bytes":
+        return ByteTokenizer()
+    library = Library.from_str(definition)
+    # A text has the tokens it has: padding to a length, above all to a huge one, would end the process.
+    library.no_padding()
+    library.no_truncation()
+    if model.get("dropout"):
+        raise ValueError("with dropout, a text has other tokens each time")
+    tokenizer = BPETokenizer(library)
+    if tokenizer.decode(tokenizer.encode(PROBE)) != PROBE:
+        raise ValueError("it does not give back the text it was given")
+    return tokenizer
 
 
 def _train(vocab_size: int, documents: Sequence[Document]) -> Library:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memstack import ConfigError
+from memstack.cli.console import say
 from memstack.measure import describe_hardware
 from memstack.measure.hardware import machine_load
 from memstack_models.evaluation.comparison import Comparison
@@ -45,6 +46,8 @@ def report(request: Request, folder: Path, plan: Plan, tell: Callable[[str], Non
     start, load = time.perf_counter(), machine_load()
     comparison = Comparison(run_folder.find(request.checkpoint), [*plan.overrides, *request.overrides], PROBE)
     opponent = _opponent(request.opponent, comparison, plan) if request.opponent else None
+    for line in comparison.notices():
+        say(f"note: {line}")
     tell(f"recording the keys of {request.checkpoint}")
     segment = comparison.run.train.segment
     fitting = plan.within(recordable(request.checkpoint, request.overrides) - segment)

@@ -71,7 +71,7 @@ class EvalConfig(Frozen):
 class RunConfig(Frozen):
     """Everything a run needs."""
 
-    format: int = FORMAT
+    format: Size = FORMAT
     """Of the file; one from before there was a number is read as the first."""
     model: ModelConfig
     memory: MemoryConfig = Field(default_factory=MemoryConfig)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -60,7 +61,7 @@ def refuse_changes(folder: Path, before: RunConfig, now: RunConfig) -> None:
     if path == STEPS:
         raise RunFolderError(
             f"{what}, and the cosine schedule ends at the step it was made for: begin a new run from this one's weights"
-            f" with --from {folder} and another --out; with train.schedule=rsqrt a run can be made longer"
+            f" with {_from(folder)}; with train.schedule=rsqrt a run can be made longer"
         )
     raise RunFolderError(f"{what}; choose another --out")
 
@@ -82,7 +83,7 @@ def refuse_edits(folder: Path, saved: Mapping[str, Any] | None, now: RunConfig) 
         path, old, new = changed
         raise RunFolderError(
             f"the configuration of {folder} is not what its checkpoint was made with: {'.'.join(path)} was {old!r} and "
-            f"is {new!r}; put it back, or begin a new run from its weights with --from {folder} and another --out"
+            f"is {new!r}; put it back, or begin a new run from its weights with {_from(folder)}"
         )
 
 
@@ -119,3 +120,8 @@ def told_apart(run: RunConfig, other: RunConfig, name: str) -> list[str]:
         return []
     path, own, its = changed
     return [f"the run goes on by its own configuration, in which {'.'.join(path)} is {own!r}; in {name} it is {its!r}"]
+
+
+def _from(folder: Path) -> str:
+    """How another run begins with this one's weights, as a shell takes it."""
+    return f"--from {quote(str(folder))} and another --out"

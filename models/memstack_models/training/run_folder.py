@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,23 +63,32 @@ def create(folder: Path, run: RunConfig, tokenizer: Tokenizer, save: Callable[[]
     The configuration gets its name last: what a kill leaves before that is no run yet, and is written over.
     """
     refuse_occupied(folder)
-    text = as_toml(run)
-    with writing(folder / CONFIG, AGAIN):
-        folder.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(folder)
-        (folder / BEGINNING).write_text(text, encoding="utf-8")
-        if save is not None:
-            save()
-        (folder / BEGINNING).replace(folder / CONFIG)
+    text, made = as_toml(run), not folder.exists()
+    try:
+        with writing(folder / CONFIG, AGAIN):
+            folder.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(folder)
+            (folder / BEGINNING).write_text(text, encoding="utf-8")
+            if save is not None:
+                save()
+            (folder / BEGINNING).replace(folder / CONFIG)
+    except BaseException:
+        _take_back(folder, made)
+        raise
 
 
 @contextmanager
 def held(folder: Path) -> Generator[str | None, None, None]:
     """Make the folder and hold its lock while a run is begun in it and trained; yields what ``locked`` does."""
+    made = not folder.exists()
     with writing(folder, AGAIN):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) as notice:
-        yield notice
+        try:
+            yield notice
+        finally:
+            if not is_begun(folder):
+                _take_back(folder, made)
 
 
 def as_toml(run: RunConfig) -> str:
@@ -195,16 +204,17 @@ def export(source: Path, target: Path) -> None:
             checkpoint.save(made, halved, {"step": step}, AGAIN)
             write_whole(made / LOG, "".join(lines_until(source, step)))
             write_whole(made / CARD, model_card(target.name, run, step, read_log(made)))
-            _clear(target)
+            _take_back(target, target.exists())
             made.rename(target)
 
 
-def _clear(folder: Path) -> None:
-    """Take away an empty folder, with what a run killed while it was made there has left."""
-    if folder.exists():
+def _take_back(folder: Path, made: bool) -> None:
+    """Leave nothing of a run that could not be begun, nor the folder if it was made for it."""
+    with suppress(OSError):  # on a disk that has gone, that is as it is
         for name in (*LEFTOVERS, checkpoint.FILE):
             (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+        if made:
+            folder.rmdir()
 
 
 def written_config(folder: Path, overrides: Iterable[str] = ()) -> RunConfig:

@@ -1,6 +1,7 @@
 """``memstack new-backend``: what it writes, what it refuses, and that it writes everything or nothing."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from memstack import IndexedMemory
 from memstack.cli import main as cli
 from memstack.cli import scaffold
 from memstack.cli.scaffold import new_backend
@@ -28,12 +30,13 @@ def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("whole_memory", [False, True])
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_plugin_is_written_into_a_new_or_empty_folder(tmp_path: Path, exists: bool) -> None:
+def test_a_plugin_is_written_into_a_new_or_empty_folder(tmp_path: Path, exists: bool, whole_memory: bool) -> None:
     folder = tmp_path / "mine"
     if exists:
         folder.mkdir()
-    assert new_backend("my-index", folder) == folder
+    assert new_backend("my-index", folder, whole_memory=whole_memory) == folder
     assert files(folder) == FILES
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -61,12 +64,34 @@ def test_its_own_test_is_three_lines(tmp_path: Path) -> None:
     ]
 
 
+def names(path: Path) -> set[str]:
+    """The classes that a file defines."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+
+
+def test_a_class_for_each_index_or_one_for_all_is_named_as_bundled_ones_are(tmp_path: Path) -> None:
+    each, whole = (new_backend("my-index", tmp_path / str(kind), whole_memory=kind) for kind in (False, True))
+    assert names(each / "memstack_my_index" / "search.py") == {"MyIndexIndex", "MyIndexMemory", "Options"}
+    assert names(whole / "memstack_my_index" / "search.py") == {"MyIndexMemory", "Options"}
+
+
+def test_its_readme_says_nothing_that_the_index_will_make_untrue(tmp_path: Path) -> None:
+    each, whole = (new_backend("my-index", tmp_path / str(kind), whole_memory=kind) for kind in (False, True))
+    text = (each / "README.md").read_text(encoding="utf-8")
+    assert text == (whole / "README.md").read_text(encoding="utf-8")
+    (given,) = re.findall(r"--set memory\.options\.(\S+)", text)
+    name, value = given.split("=")
+    assert IndexedMemory.Options.model_validate({name: value})
+
+
 @pytest.mark.parametrize("name", ["b", "my-index", LONG])
 @pytest.mark.parametrize(
     "settings", [["--isolated"], ["--config", str(ROOT / "pyproject.toml")]], ids=["usual", "ours"]
 )
-def test_what_is_written_satisfies_ruff(tmp_path: Path, name: str, settings: list[str]) -> None:
-    folder = new_backend(name, tmp_path / "mine")
+@pytest.mark.parametrize("whole_memory", [False, True])
+def test_what_is_written_satisfies_ruff(tmp_path: Path, name: str, settings: list[str], whole_memory: bool) -> None:
+    folder = new_backend(name, tmp_path / "mine", whole_memory=whole_memory)
     for verb in (["check"], ["format", "--check"]):
         line = [sys.executable, "-m", "ruff", *verb, "--no-cache", *settings, "."]
         done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)

@@ -8,6 +8,7 @@ import pytest
 from helpers.environment import Environment, Result, write_wheel
 from helpers.small_corpus import write_corpus
 
+from memstack.cli import scaffold
 from memstack.cli.scaffold import new_backend
 from memstack.plugins.registry import registry
 
@@ -127,17 +128,26 @@ def test_an_uninstalled_backend_is_unknown(tmp_path: Path) -> None:
     assert len(asked.err.splitlines()) == 1
 
 
-def test_a_new_backend_installs_keeps_every_promise_and_leaves(tmp_path: Path) -> None:
+def test_a_new_backend_installs_passes_its_check_and_leaves(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "env")
-    folder = new_backend("my-index", tmp_path / "my-index")
-    environment.install(folder)
-    tested = environment.must("-m", "pytest", "-q", "-p", "no:cacheprovider", folder)
-    assert "passed" in tested.out
-    assert "failed" not in tested.out
+    environment.install(new_backend("my-index", tmp_path / "my-index"))
+    (checked,) = environment.memstack(["check", "my-index", "--entries", "1100", "-o", scaffold.OPTION])
+    assert checked.code == 0, checked.out + checked.err
+    assert " 0 broken" in checked.out
+    assert "not measured" not in checked.out
     environment.uninstall("memstack-my-index")
     (gone,) = environment.memstack(["check", "my-index"])
     assert gone.code == 2
     assert "no memory backend is called 'my-index'" in gone.err
+
+
+def test_a_new_backend_of_one_index_for_all_passes_its_own_tests(tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "env")
+    folder = new_backend("my-index", tmp_path / "my-index", whole_memory=True)
+    environment.install(folder)
+    tested = environment.must("-m", "pytest", "-q", "-p", "no:cacheprovider", folder)
+    assert "passed" in tested.out
+    assert "failed" not in tested.out
 
 
 def test_plugins_gone_wrong_are_one_line_each(wrong: Environment) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import helpers.mutants_answers  # pyright: ignore[reportUnusedImport] - it adds to BROKEN, as the next do
 import helpers.mutants_copies  # pyright: ignore[reportUnusedImport]
+import helpers.mutants_interrupts  # pyright: ignore[reportUnusedImport]
 import helpers.mutants_rows  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import pytest
 import torch

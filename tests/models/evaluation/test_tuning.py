@@ -10,16 +10,18 @@ import pytest
 import torch
 from helpers.small_checkpoint import write_checkpoint
 from memstack_models.evaluation import tuning
-from memstack_models.evaluation.tuning import Choice, expected_trials, tried_table, tune
+from memstack_models.evaluation.tuning import Choice, chosen, expected_trials, tried_table, tune
+from memstack_models.training import run_folder
 from rich.console import Console
 from torch.nn.functional import normalize
 
-from memstack import BackendSpec
+from memstack import BackendSpec, UnknownBackendError
 from memstack.cli import main as cli
 from memstack.measure import Point, Recording, Workload
 from memstack.measure.measurement import TooSlowError
 from memstack.plugins.registry import registry
 
+AT_HAND = "bucketed", "hnsw"
 SEARCH_SPACES = {"fast": (1, 2, 3), "slow": (1, 2), "heavy": (1, 2), "broken": (1, 2)}
 SPECS = [
     registry().spec("exact"),
@@ -144,10 +146,76 @@ def test_the_command_prints_what_to_put_into_a_recipe(
     monkeypatch.setattr("sys.argv", ["memstack", "tune", str(checkpoint), "--entries", "100", "--json", str(numbers)])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert int(stopped.value.code or 0) == code
-    assert tomllib.loads(out[out.index("[memory]") :])["memory"]["capacity"] == 100
-    assert ("no memory backend is called 'broken'" in out) == bool(code)
+    # Standard output is no terminal here: the TOML is alone there.
+    assert tomllib.loads(out)["memory"]["capacity"] == 100
+    assert ("no memory backend is called 'broken'" in err) == bool(code)
     kept = json.loads(numbers.read_text())
     assert kept["best"]["backend"] == "exact"
     assert [trial["backend"] for trial in kept["trials"]] == [spec.name for spec in specs]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr("sys.argv", ["memstack", "tune", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_what_is_piped_into_a_file_is_the_memory_of_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tuning, "installed", lambda: SPECS[:1])
+    assert command(monkeypatch, write_checkpoint(tmp_path), "--entries", 100) == 0
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(capsys.readouterr().out + "\n[model]\npreset = 'tiny'\n")
+    run = run_folder.recipe(str(recipe), [])
+    assert (run.memory.backend, run.memory.capacity, run.memory.neighbours) == ("exact", 100, 4)
+
+
+def test_for_json_on_standard_output_the_toml_goes_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tuning, "installed", lambda: SPECS[:1])
+    checkpoint = write_checkpoint(tmp_path)
+    assert command(monkeypatch, checkpoint, "--entries", 100, "--json", "-") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["best"]["backend"] == "exact"
+    assert "[memory]" in err
+    assert command(monkeypatch, checkpoint, "--toml", "--json", "-") == 2
+    assert "both want standard output" in capsys.readouterr().err
+
+
+def test_only_the_backends_that_are_named_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And exact search, which is their measure."""
+    monkeypatch.setattr(tuning, "installed", lambda: [registry().spec("exact"), *map(registry().spec, AT_HAND)])
+    assert [spec.name for spec in chosen([])] == ["exact", *AT_HAND]
+    assert [spec.name for spec in chosen(["hnsw"])] == ["exact", "hnsw"]
+    assert [spec.name for spec in chosen(["exact"])] == ["exact"]
+    with pytest.raises(UnknownBackendError, match="did you mean 'hnsw'"):
+        chosen(["hsnw"])
+    watched: list[str] = []
+    tune(workload(), 0.95, watched.append, chosen(["exact"]))
+    assert watched == ["exact"]
+
+
+class Busier(Measured):
+    """From the second measurement on, everything takes three times as long."""
+
+    def measure(self, backend: str, options: Mapping[str, Any]) -> Point:
+        point = super().measure(backend, options)
+        first = backend == "exact" and not BEFORE
+        BEFORE.append(backend)
+        return point if first else point.model_copy(update={"search_ms": 3 * point.search_ms})
+
+
+BEFORE: list[str] = []
+
+
+def test_a_machine_that_becomes_busy_makes_no_backend_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MEASURED, ("slow", 1), (0.9, 15.0, 0.0))
+    monkeypatch.setattr(tuning, "installed", lambda: [SPECS[0], SPECS[2]])
+    BEFORE.clear()
+    trials = tune(workload(Busier), 0.95).trials
+    assert [(trial.backend, trial.note) for trial in trials] == [("exact", ""), ("slow", ""), ("slow", "")]

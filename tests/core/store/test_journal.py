@@ -1,4 +1,4 @@
-"""Writing in the background: what returns early, what waits, and what becomes of an error."""
+"""Adds in the background and adds of several threads: what returns early, what waits, what becomes of an error."""
 
 import threading
 from collections.abc import Iterator
