@@ -36,7 +36,7 @@ def perplexity_by_position(
         ranges = _ranges(each, heights)
         handles[each.name] = line(axes, places, heights, style)
         error_bars(axes, places, heights, ranges, style)
-        values += heights
+        values += [*heights, *(high for _, high in ranges)]
         widths += [high - low for low, high in ranges]
     if level is not None:
         handles[level.name] = axes.axhline(level.perplexity, color=ink, linewidth=1.4)

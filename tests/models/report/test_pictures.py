@@ -119,7 +119,7 @@ def test_the_legend_has_equal_columns_and_no_name_alone_in_a_row(count: int, lay
 
 def test_rows_of_a_legend_are_as_even_as_can_be() -> None:
     assert [len(row) for row in legend_rows(list("abcdefg"), 6)] == [4, 3]
-    assert [len(row) for row in legend_rows(list("abcdefg"), 3)] == [2, 3, 2]
+    assert [len(row) for row in legend_rows(list("abcdefg"), 3)] == [3, 2, 2]
     assert legend_rows([], 3) == []
 
 
@@ -168,6 +168,7 @@ def test_a_picture_of_perplexity_never_zooms_in_below_the_noise(layout: Layout) 
     noise = perplexity_range(exact)
     assert noise is not None
     low, high = whole.get_ylim()
+    assert low < noise.low < noise.high < high
     assert high - low >= 3 * (noise.high - noise.low)
     low, high = near.get_ylim()
     costs = [found[1] for one in results.perplexity if one.kind == "backend" and (found := cost_of(results, one))]
