@@ -15,6 +15,7 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         requires=("hnswlib",),
         install="memstack[hnsw]",
         recall_floor=0.9,
+        yardstick=True,
         test_options={"exact_below": 16, "m": 8, "ef_construction": 64, "ef_search": 48},
         search_space={"ef_search": (32, 64, 128, 256, 512, 1024)},
     )

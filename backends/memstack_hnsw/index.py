@@ -11,6 +11,8 @@ from memstack import MemoryShape, PerHeadIndexMemory, ShapeError
 from memstack_hnsw.graph import Array, Graph
 
 MOST_ENTRIES = (1 << 30) - 1
+ALONG_ONE = 0.02
+"""Keys lie along one direction if less of their squared length than this is across it."""
 
 
 class HNSWMemory(PerHeadIndexMemory):
@@ -39,7 +41,7 @@ class HNSWMemory(PerHeadIndexMemory):
 
     def build_index(self, keys: Array) -> "HNSWIndex":
         new_graph = partial(_new_graph, self.options, self.shape.key_dim, self.shape.capacity)
-        index = HNSWIndex(new_graph, self.options.ef_search, self.threads_per_index)
+        index = HNSWIndex(new_graph, self.options, common_part(keys), self.shape.capacity, self.threads_per_index)
         index.add(np.arange(len(keys)), keys)
         return index
 
@@ -55,25 +57,49 @@ class HNSWIndex:
 
     needs_rebuild = False  # it renews itself, a little at every add
 
-    def __init__(self, new_graph: Callable[[], Graph], ef_search: int, threads: int) -> None:
-        self._new_graph, self._ef_search, self._threads = new_graph, ef_search, threads
+    def __init__(
+        self, new_graph: Callable[[], Graph], options: HNSWMemory.Options, common: Array, capacity: int, threads: int
+    ) -> None:
+        self._new_graph, self._ef_search, self._threads = new_graph, options.ef_search, threads
+        self._common, self._capacity = common, capacity
         self._current = new_graph()
         self._next: Graph | None = None
+        self._given = 0
+        """Keys that the next graph was given."""
 
     def add(self, slots: Array, keys: Array) -> None:
+        keys = keys - self._common
+        if len(slots) == self._capacity:
+            # Nothing stays. Such a chunk may leave slots out that were never in use, of which the next graph would know
+            # nothing when it takes over.
+            self._current, self._next, self._given = self._new_graph(), None, 0
         while len(slots):
-            n = min(self._current.room, len(slots))
+            n = min(self._capacity - self._given, len(slots))
             replacing = self._current.holds(slots[:n])
             if replacing.any():
                 self._next = self._next or self._new_graph()
                 self._next.add(slots[:n][replacing], keys[:n][replacing])
+                self._given += int(replacing.sum())
             self._current.add(slots[:n], keys[:n])
-            if self._current.room == 0 and self._next is not None:
-                self._current, self._next = self._next, None
+            if self._next is not None and self._given == self._capacity:
+                self._current, self._next, self._given = self._next, None, 0
             slots, keys = slots[n:], keys[n:]
 
     def search(self, queries: Array, k: int) -> Array:
         return self._current.search(queries, k, self._ef_search, self._threads)
+
+
+def common_part(keys: Array) -> Array:
+    """Return what (n, dim) keys have in common, if they lie along one direction; usually zeros, (dim,).
+
+    A graph by inner products links each of such keys to the longest alone. Without what is common to them they are
+    told apart, and rank as before: a query's inner product with it is the same for all.
+    """
+    mean = keys.mean(0, dtype=np.float64)
+    length = float(np.linalg.norm(mean))
+    along = float(((keys @ (mean / length if length else mean)) ** 2).mean())
+    apart = float((keys.astype(np.float64) ** 2).sum(1).mean()) - along
+    return (mean if apart < ALONG_ONE * along else np.zeros_like(mean)).astype(np.float32)
 
 
 def _new_graph(options: HNSWMemory.Options, dim: int, capacity: int) -> Graph:

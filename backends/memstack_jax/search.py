@@ -32,7 +32,7 @@ class JaxMemory(IndexedMemory):
     """
 
     class Options(IndexedMemory.Options):
-        recall_target: Annotated[float, Field(gt=0, lt=1)] = 0.95
+        recall_target: Annotated[float, Field(ge=1e-6, lt=1)] = 0.95
         """The least share of the neighbours to expect: it sets how many buckets there are, and fewer are faster."""
         reduction: Literal["native", "buckets"] = "native"
         """``native`` is jax.lax.approx_max_k, which reduces on TPUs and is exact elsewhere, whatever the target;

@@ -4,7 +4,7 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from scann.scann_ops.py import scann_ops_pybind
 
 from memstack import MemoryShape, PerHeadIndexMemory
@@ -31,7 +31,7 @@ class ScannMemory(PerHeadIndexMemory):
         """Number of the tree's leaves; by default the square root of the number of entries trained on."""
         leaves_searched: PositiveInt = 32
         """Leaves visited per query; more is slower and more accurate."""
-        reordered: PositiveInt = 1024
+        reordered: int = Field(default=1024, ge=1, lt=1 << 31)
         """Candidates per query that are scored exactly, never fewer than k; more is slower and more accurate. With 256,
         65k keys of a trained model cost a quarter less to search, at a recall of 0.91 in place of 0.97."""
         retrain_after: PositiveFloat = 1.0

@@ -27,11 +27,13 @@ def check_command(
         int | None, typer.Option(min=1, help="With --thorough: so many random operations, the rest in proportion.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="With --thorough: repeats what this seed drew.")] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Measure no other backend beside it.")] = False,
     json_: JsonFile = None,
 ) -> None:
     """Test every promise of a backend, then measure its recall and times on four sets of keys.
 
     Promises are tested with the backend's test options and -o, measurements made with its default options and -o.
+    Beside them stand those of exact search and of a graph, on the same keys, for comparison.
     The exit code is 1 if a promise is broken; no measurement fails the check.
 
     With --thorough it is tried instead, in processes of their own: random operations beside plain lists, interrupts,
@@ -58,8 +60,11 @@ def check_command(
     if not quick:
         shape = MemoryShape(rows=2, heads=2, key_dim=dim, value_dim=dim, capacity=entries)
         measured, failures = check_report.measure_key_sets(name, given, shape)
-        check_report.print_measurements(name, given, shape, measured, failures)
-        measurements = Measurements(options=resolved, shape=shape, results=tuple(measured), failures=failures)
+        beside = {} if alone else check_report.measure_yardsticks(name, shape)
+        check_report.print_measurements(name, given, shape, measured, failures, beside)
+        measurements = Measurements(
+            options=resolved, shape=shape, results=tuple(measured), failures=failures, beside=beside
+        )
     promises = Promises(options=tested, results=report.results)
     libraries = spec.installed()
     write_record(json_, CheckRecord(backend=name, libraries=libraries, promises=promises, measurements=measurements))

@@ -33,12 +33,20 @@ def measure_key_sets(
     """Measure a new memory on every key set; return what was measured and, by key set, why others could not be."""
     measured: list[Measurement] = []
     failures: dict[str, str] = {}
-    for key_set in followed(KEY_SETS, "measuring"):
+    for key_set in followed(KEY_SETS, f"measuring {backend} on"):
         try:
             measured.append(measure_memory(registry().create(backend, shape, **options), key_set))
         except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way, and the others still count
             failures[key_set] = in_one_line(error)
     return measured, failures
+
+
+def measure_yardsticks(backend: str, shape: MemoryShape) -> dict[str, tuple[Measurement, ...]]:
+    """Measure the backends that others are compared with on the same keys, but for this one and those not installed."""
+    others = [
+        spec.name for spec in registry().specs() if spec.yardstick and spec.name != backend and not spec.missing()
+    ]
+    return {name: tuple(measure_key_sets(name, {}, shape)[0]) for name in others}
 
 
 def print_report(backend: str, options: Mapping[str, Any], report: Report) -> None:
@@ -59,17 +67,20 @@ def print_measurements(
     shape: MemoryShape,
     measured: Sequence[Measurement],
     failures: Mapping[str, str],
+    beside: Mapping[str, Sequence[Measurement]],
 ) -> None:
-    """Print recall and times per key set, what was measured, and why some key sets could not be."""
+    """Print recall and times per key set, of others below, what was measured, and why some key sets could not be."""
     OUT.print()
     for key_set, reason in failures.items():
         say(f"not measured: {key_set}: {reason}", "yellow")
     if not measured:
         return
-    OUT.print(_measurements_table(measured))
+    OUT.print(_measurements_table(measured, beside))
     used = f"its default options{' and ' * bool(options)}{_as_line(options)}"
     size = f"{shape.rows} rows x {shape.heads} heads of {shape.capacity} entries, {shape.key_dim} dimensions"
     say(f"{backend}: measured with {used}; {size}; adds of {CHUNK}; a time is one call for all rows and heads")
+    if beside:
+        say(f"below it on the same keys: {' and '.join(beside)}, with default options")
 
 
 def _promises_table(report: Report) -> Table:
@@ -81,18 +92,26 @@ def _promises_table(report: Report) -> Table:
     return lines
 
 
-def _measurements_table(measured: Sequence[Measurement]) -> Table:
-    """One line per key set; all of the measurements ask for the same neighbours with the same numbers of queries."""
+def _measurements_table(measured: Sequence[Measurement], beside: Mapping[str, Sequence[Measurement]]) -> Table:
+    """A line per key set, and below it one of each other backend; all ask for the same neighbours with like queries."""
     first = measured[0]
     shares = f"recall@{first.neighbours}", "attention mass"
     searches = [f"{q} queries ms" for q in first.search]
     lines = table("keys", right=[*shares, *searches, "add ms", "worst add ms", "reset ms"])
     for one in measured:
-        times = [_ms(timing.median_ms) for timing in (*one.search.values(), one.add)]
-        worst = Timing(one.fill.seconds + one.add.seconds).worst_ms
-        shares = f"{one.recall:.3f}", f"{one.attention_mass_recall:.3f}"
-        lines.add_row(one.key_set, *shares, *times, _ms(worst), _ms(one.reset.median_ms))
+        lines.add_row(one.key_set, *_cells(one))
+        for name, others in beside.items():
+            for other in (each for each in others if each.key_set == one.key_set):
+                lines.add_row(f"  {name}", *_cells(other), style="dim")
     return lines
+
+
+def _cells(one: Measurement) -> list[str]:
+    """The shares and times of one measurement, as the table has them."""
+    times = [_ms(timing.median_ms) for timing in (*one.search.values(), one.add)]
+    worst = Timing(one.fill.seconds + one.add.seconds).worst_ms
+    shares = [f"{one.recall:.3f}", f"{one.attention_mass_recall:.3f}"]
+    return [*shares, *times, _ms(worst), _ms(one.reset.median_ms)]
 
 
 def _as_line(options: Mapping[str, Any]) -> str:

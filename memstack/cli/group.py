@@ -164,8 +164,10 @@ def _text_of(error: Exception) -> str:
 
 
 def _complain(message: str) -> None:
+    """Print what is wrong in one line, whatever names of files it quotes: a name may hold anything."""
     if message:
-        say(f"error: {message}", "red", ERR)
+        line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in message)
+        say(f"error: {line}", "red", ERR)
 
 
 def _usage_text(error: Any) -> str:

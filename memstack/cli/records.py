@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from memstack.contract.shape import MemoryShape
 from memstack.measure import Measurement
 from memstack.plugins.config import Frozen
@@ -27,6 +29,8 @@ class Measurements(Frozen):
     results: tuple[Measurement, ...]
     failures: dict[str, str]
     """Why nothing could be measured, by key set."""
+    beside: dict[str, tuple[Measurement, ...]] = Field(default_factory=dict[str, tuple[Measurement, ...]])
+    """What others did with the same keys, with their default options, by backend."""
 
 
 class CheckRecord(Record):

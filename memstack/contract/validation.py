@@ -6,7 +6,7 @@ Each raises before the memory has done anything, and says what came, what was ex
 import operator
 import textwrap
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -123,7 +123,7 @@ def _is_row(given: Tensor, rows: int, *dtypes: torch.dtype) -> bool:
     return _is_tensor(given) and given.dtype in dtypes and tuple(given.shape) == (rows,)
 
 
-def _described(given: object) -> str:
+def _described(given: Any) -> str:
     """What came, in one line, and what makes a tensor of it where that is plain."""
     if isinstance(given, Tensor):
         return f"{given.dtype} {tuple(given.shape)}"

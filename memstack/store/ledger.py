@@ -56,14 +56,14 @@ class Ledger:
     ) -> None:
         """Append so many entries to each row, now or in the background."""
         change = addition(self.store, self.ring, keys, values, counts, padded)
-        perform: Callable[[Any], None] = partial(self._append, index)
+        perform = partial(self._append, index)
         if not background:
             self._do(change, perform)
             return
         change.secure()  # the caller may change its tensors as soon as this returns
         change.promised = True
         self.version.bump()
-        self.journal.later(Undertaking(change, perform, self._recover))
+        self.journal.later(self._undertaking(change, perform))
 
     def reset(self, index: Index, forgotten: Bool[Tensor, " rows"]) -> None:
         """Forget the rows that are True."""
@@ -112,7 +112,10 @@ class Ledger:
     # Changes, as they are made and as they are recovered from ---------------------------------------------------
 
     def _do(self, change: Change, perform: Callable[[Any], None]) -> None:
-        self.journal.do(Undertaking(change, perform, self._recover))
+        self.journal.do(self._undertaking(change, perform))
+
+    def _undertaking(self, change: Change, perform: Callable[[Any], None]) -> Undertaking:
+        return Undertaking(change, perform, self._recover)
 
     def _do_or_reset(self, index: Index, change: Change, perform: Callable[[Any], None]) -> None:
         try:

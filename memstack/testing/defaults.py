@@ -1,6 +1,6 @@
 """Promises about what a process has set: a memory made or used under another default dtype or device answers alike."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -60,7 +60,7 @@ class DefaultContract(Harness):
 
 
 @contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Generator[None]:
     """Let torch make tensors in this dtype where none is said."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -71,7 +71,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextmanager
-def default_device(device: str) -> Iterator[None]:
+def default_device(device: str) -> Generator[None]:
     """Let torch make tensors on this device where none is said."""
     before = torch.get_default_device()
     torch.set_default_device(device)

@@ -26,8 +26,7 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             summary="Evaluate a checkpoint on held-out documents, with and without its memory.",
             examples=(
                 "memstack eval stdlib-small",
-                "memstack eval runs/mine --set memory.capacity=65536 --json eval.json",
-                "memstack eval runs/mine --opponent runs/nothing --plot eval.png --losses losses.npz",
+                "memstack eval runs/mine --opponent runs/nothing --plot eval.png --json eval.json",
             ),
         ),
         memstack.CommandSpec(
@@ -35,7 +34,6 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             target="memstack_models.cli.compare:compare_command",
             summary="Compare memories of a checkpoint (perplexity, recall, times), or several runs on one text.",
             examples=(
-                "memstack compare stdlib-small",
                 "memstack compare runs/mine -b hnsw -b faiss-ivf,nprobe=32 --capacity 65536 --json compare.json",
                 "memstack compare runs/mine runs/nothing runs/cache --format latex",
             ),

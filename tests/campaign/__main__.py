@@ -5,8 +5,9 @@ import random
 import sys
 from pathlib import Path
 
-from campaign import page
-from campaign.running import RESULTS, find, place, run_all, run_here, summary
+from campaign import page, servers
+from campaign.running import RESULTS, answer, find, place, run_all, run_here, summary
+from campaign.sandbox import preload
 
 
 def main() -> int:
@@ -17,10 +18,9 @@ def main() -> int:
     except KeyError as error:
         print(f"error: {error.args[0]}", file=sys.stderr)  # noqa: T201 - this command's own words
         return 2
-    if given.here:
-        only = given.case
-        record = run_here(checks[0], given.size, given.seed, count=given.count, only=only, plant=given.plant)
-        record.write(place(given.results, checks[0]))
+    if given.serve:
+        preload()
+        servers.serve(answer)
         return 0
     if given.case is not None:
         return _one_case(given)
@@ -41,7 +41,7 @@ def main() -> int:
 def _one_case(given: argparse.Namespace) -> int:
     """Run one case again, and keep nothing."""
     check = find(given.part)[0]
-    record = run_here(check, given.size, given.seed or 0, only=given.case, plant=given.plant)
+    record = run_here(check, given.size, given.seed or 0, only=given.case)
     _say(summary(record))
     for finding in record.findings:
         _say(f"{finding.what}\n    {finding.case}")
@@ -70,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=Path, default=page.PAGE)
     parser.add_argument("--only-page", action="store_true", help="run nothing")
     parser.add_argument("--fresh", action="store_true", help="forget what has run")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--count", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--plant", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

@@ -99,6 +99,8 @@ def _value(parameter: Any) -> st.SearchStrategy[str]:
 @st.composite
 def _mutated(draw: st.DrawFn, words: list[str]) -> list[str]:
     """The words with one thing changed."""
+    if not words:
+        return [draw(odd.anything())]
     at = draw(st.integers(0, len(words) - 1))
     other = draw(st.sampled_from(OPTIONS))
     how = draw(st.sampled_from(("drop", "twice", "odd", "insert", "option", "swap", "typo", "help")))

@@ -8,7 +8,9 @@ from campaign.forked import Done
 
 LONGEST = 2000
 """Characters of a clear line."""
-PROGRESS = re.compile(r"^\d+/\d+ |^note: |^left out: |^exact search does without ")
+PROGRESS = re.compile(
+    r"^\d+/\d+ |^note: |^left out: |^exact search does without |^nothing is kept in a cache: |^made again instead of "
+)
 
 
 def outcome(done: Done) -> str:

@@ -116,8 +116,14 @@ def _found(found: Sequence[CheckRecord]) -> str:
 
 
 def _finding(record: CheckRecord, finding: Finding) -> str:
-    what, case = (each.replace("`", "'").replace("\n", " ") for each in (finding.what, finding.case))
+    what, case = _told(finding.what), _told(finding.case)
     return f"- {record.name}: `{what}`\n    - case: `{case}`\n    - again: `{finding.repeat}`"
+
+
+def _told(text: str) -> str:
+    """A text of chance as code of a page, where nothing that looks like a command is one to type."""
+    shown = text.replace("memstack ", "").replace("`", "'").encode("ascii", "backslashreplace").decode()
+    return "".join(each if each.isprintable() else " " for each in shown)[:200]
 
 
 def _cell(text: str) -> str:

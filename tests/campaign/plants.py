@@ -70,7 +70,20 @@ def log_not_rewound() -> None:
 
 def no_digest() -> None:
     """A checkpoint's content is not compared with its digest."""
-    checkpoint.digest = lambda tensors, progress: ""
+    checkpoint._digest = lambda *given: _Everything()
+
+
+class _Everything(str):
+    """A text that equals any other."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
 
 
 def no_lock() -> None:

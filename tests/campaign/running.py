@@ -2,16 +2,17 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from campaign import servers
 from campaign.checks import CHECKS, PLANTS
 from campaign.jobs import Check, Job, Size
 from campaign.records import CheckRecord
@@ -19,10 +20,6 @@ from memstack.measure.hardware import describe_hardware
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "runs" / "campaign"
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-"""A process that forks may have no other threads, and a loss to the bit needs their number to be the same."""
-HOURS = 4
-"""After which a check that has not ended is given up."""
 
 
 def find(names: Sequence[str]) -> list[Check]:
@@ -52,18 +49,19 @@ def run_apart(
     check: Check, size: Size, seed: int, out: Path, *, count: int = 0, only: int | None = None, plant: str = ""
 ) -> CheckRecord:
     """Run a check in a process of its own, which writes its record to ``out``; RuntimeError if it writes none."""
-    line = [sys.executable, "-m", "campaign", "--here", "--part", check.full_name, "--size", size, "--seed", str(seed)]
-    line += ["--results", str(out.parent), "--count", str(count)] + (["--plant", plant] if plant else [])
-    line += ["--case", str(only)] if only is not None else []
-    path = os.pathsep.join((str(ROOT / "tests"), str(ROOT)))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MEMSTACK_"))}
-    environment |= ONE_THREAD | {"PYTHONPATH": path}
-    done = subprocess.run(
-        line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=HOURS * 3600
-    )
-    if done.returncode or not out.is_file():
-        raise RuntimeError(f"{check.full_name} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+    out.unlink(missing_ok=True)
+    asked = {"check": check.full_name, "size": size, "seed": seed, "count": count, "only": only, "plant": plant}
+    said = servers.mine().ask(asked | {"out": str(out)})
+    if not out.is_file():
+        raise RuntimeError(f"{check.full_name} wrote no record: {said[-2000:]}")
     return CheckRecord.read(out)
+
+
+def answer(asked: Mapping[str, Any]) -> None:
+    """Run the check that was asked for, and write its record."""
+    (check,) = find([asked["check"]])
+    run = {name: asked[name] for name in ("size", "seed", "count", "only", "plant")}
+    run_here(check, **run).write(Path(asked["out"]))
 
 
 def place(folder: Path, check: Check) -> Path:
@@ -88,7 +86,7 @@ def run_all(
         found = kept(folder, check, size, seed)
         try:
             record = found or run_apart(check, size, seed, place(folder, check))
-        except (RuntimeError, subprocess.TimeoutExpired) as error:
+        except RuntimeError as error:
             tell(f"{check.full_name} could not be run: {error}")
             return False
         tell(f"{'kept: ' if found else ''}{summary(record)}")

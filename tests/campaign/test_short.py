@@ -14,19 +14,14 @@ from campaign.running import place, run_apart, summary
 SIZE: Size = "long" if os.environ.get("CAMPAIGN_SIZE") == "long" else "short"
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"))
 NOT_YET_MENDED = (
-    "a refusal of \\d+ characters",
-    "a refusal in \\d lines",
-    "SIGTERM|SIGINT",
-    "a second training beside a running one is not refused|changed losses",
-    "KeyError: 'step'",
-    "Errno 28|Errno 30|File too large",
-    "is /dev/full|is closed",
-    "no HOME|HOME is missing|without metadata|default dtype|compiler hangs|hangs",
+    r"a refusal of \d+ characters|a refusal with control characters",
+    r"no file is named: error: \[Errno 30\] Read-only file system: '\./\.memstack-",
+    r"default dtype is (bfloat16|float16): ended by signal",
 )
 """Known, and being mended; each pattern goes with its mend."""
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.full_name)
+@pytest.mark.parametrize("check", [check for check in CHECKS if check.count(SIZE)], ids=lambda check: check.full_name)
 def test_nothing_is_found(check: Check, tmp_path: Path) -> None:
     record = run_apart(check, SIZE, SEED, place(tmp_path, check))
     print(summary(record))  # noqa: T201 - the seed, where a test fails

@@ -1,5 +1,6 @@
 """The command line, as a user meets it: fixtures and what reads its output."""
 
+import math
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.small_corpus import write_corpus
 
-from memstack.cli import console
+from memstack.cli import console, logged_progress
 from memstack.cli import main as cli
 
 Run = Callable[..., tuple[int, str, str]]
@@ -20,6 +21,7 @@ def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(console.OUT, "width", 120)
+    monkeypatch.setattr(logged_progress, "EVERY_S", math.inf)  # however slow a busy machine is
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["memstack", *map(str, arguments)])

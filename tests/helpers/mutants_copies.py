@@ -55,12 +55,12 @@ class SharesItsStoreWithCopies(ExactMemory):
 
 @breaks("test_copies_made_in_any_mode")
 class CannotBeWrittenOnceCopied(ExactMemory):
-    """Copies its counters in the mode that the copy is made in."""
+    """Copies its keys in the mode that the copy is made in."""
 
     def __deepcopy__(self, memo: Any) -> "CannotBeWrittenOnceCopied":
         made = super().__deepcopy__(memo)
-        ring = inside(made, "ring")
-        ring.written = ring.written.clone()
+        store = inside(made, "store")
+        store._key_vectors = store._key_vectors.clone()
         return made
 
 

@@ -51,12 +51,12 @@ class OffAfterManySearches(ExactMemory):
 
 
 class SharesWithItsCopy(ExactMemory):
-    """A copy of a memory whose ring has turned over shares the values."""
+    """A copy of a memory whose ring has turned over three times shares the values."""
 
     def __deepcopy__(self, memo: Any) -> Self:
         made = type(self)(self.shape)
         made.load_state_dict(self.state_dict())
-        if bool((self.written > self.shape.capacity).any()):
+        if bool((self.written > 3 * self.shape.capacity).any()):
             inside(made, "store")._value_vectors = inside(self, "store")._value_vectors
         return made
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from memstack.contract.errors import MemstackError
 from memstack.testing.thorough.history import Failure, History, as_python, drawn_history, failure, shortened
-from memstack.testing.thorough.part import Attempt, Note, Part
+from memstack.testing.thorough.part import HANGS, Attempt, Note, Part
 from memstack.testing.thorough.report import Finding
 
 SHORTENING = 20.0
 """Seconds in which a history that fails is made shorter."""
-ENDINGS = 16
-"""Processes that may end for the same."""
+ENDINGS = 10
+"""Processes that may end to make the first history that ends one shorter; to see one hang takes too long."""
 
 
 class Operations(Part):
@@ -25,6 +25,8 @@ class Operations(Part):
     unit: ClassVar[str] = "operations"
     share: ClassVar[float] = 0.6
     each: ClassVar[int] = 1
+
+    _endings = ENDINGS
 
     def attempt(self, number: int, note: Note) -> Attempt:
         history = drawn_history(self.subject, self.seed, number)
@@ -43,7 +45,8 @@ class Operations(Part):
     def ended(self, number: int, at: int, how: str, ends: Callable[[list[int]], bool]) -> Finding:
         whole = drawn_history(self.subject, self.seed, number)
         places = {step: place for place, step in enumerate(whole.steps)}
-        left = iter(range(ENDINGS))
+        left = iter(range(0 if how.startswith(HANGS) else self._endings))
+        self._endings = 0
 
         def fails(history: History) -> Failure | None:
             kept = [places[step] for step in history.steps]

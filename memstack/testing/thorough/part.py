@@ -12,6 +12,8 @@ from memstack.testing.thorough.report import Finding, Tried
 from memstack.testing.thorough.subject import Subject
 
 MOST = 3
+HANGS = "it hangs"
+"""How what is said of a process that hangs begins."""
 IN_VAIN = 300
 """Attempts in a row of which none counts, after which a part is given up."""
 Note = Callable[[int], None]

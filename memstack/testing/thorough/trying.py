@@ -20,7 +20,7 @@ import torch
 from pydantic import SecretStr
 
 from memstack.plugins.specs import import_target
-from memstack.testing.thorough.part import Attempt, Budget, Note, Part, Tally
+from memstack.testing.thorough.part import HANGS, Attempt, Budget, Note, Part, Tally
 from memstack.testing.thorough.report import Finding, Tried, said
 from memstack.testing.thorough.subject import Subject
 
@@ -105,7 +105,7 @@ class Child:
                     tally.not_run = said[0]
                 ended = word == "end"
         except TimeoutError:
-            return f"it hangs: nothing for {patience:g} s, {self._stopped()}"
+            return f"{HANGS}: nothing for {patience:g} s, {self._stopped()}"
         finally:
             how = self._closed()
         return "" if ended else how

@@ -13,11 +13,12 @@ from memstack.cli.console import OUT, say
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
 from memstack.plugins.registry import registry
-from memstack_models.cli.position_plot import draw
+from memstack_models.cli.position_plot import draw_both
 from memstack_models.cli.work import compare_with_progress, create_trainer, train_with_progress
 from memstack_models.data.load import tokenizer_for
 from memstack_models.evaluation.comparison import Comparison, memory_of, recall_text
 from memstack_models.evaluation.records import Compared
+from memstack_models.report.positions import known_opponent, lines_of
 from memstack_models.training import run_folder
 from memstack_models.training.bundled import CHECKPOINT
 
@@ -60,7 +61,7 @@ def demo(backend: str, folder: Path) -> None:
         | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
     )
     DemoRecord(checkpoint=CHECKPOINT, memories=compared, tiny=tiny).write(folder / "report.json")
-    draw(_titled(compared), folder / "report.png", "Held-out standard library, one checkpoint, the memory swapped")
+    draw(compared, folder)
     OUT.print(table(compared))
     first, last = tiny.losses[0], tiny.losses[-1]
     say(f"a tiny model, {tiny.steps} steps with {backend}: loss {first:.2f} -> {last:.2f}")
@@ -91,7 +92,6 @@ def table(results: Mapping[str, Compared]) -> Table:
     return rows
 
 
-def _titled(results: Mapping[str, Compared]) -> dict[str, dict[str, float]]:
-    """Perplexity by position, by what the picture calls a memory: without one a model trained alike does better."""
-    titles = {"none": "same weights, memory off"}
-    return {titles.get(name, name): result.by_position for name, result in results.items()}
+def draw(results: Mapping[str, Compared], folder: Path) -> None:
+    """Perplexity by position beside the opponent that is known: ``report.png``, and narrow for small screens."""
+    draw_both(lines_of(results), folder / "report.png", known_opponent(run_folder.find(CHECKPOINT), results))

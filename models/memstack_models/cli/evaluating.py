@@ -17,6 +17,7 @@ from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.losses import TokenLosses
 from memstack_models.evaluation.records import EvalRecord, Evaluated, Opponent
 from memstack_models.evaluation.runs import differences, start_of, stretch_titles, text_of, trained_tokens
+from memstack_models.report.positions import OFF, PositionLine
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
@@ -38,11 +39,16 @@ class Read:
     same_tokens: bool = True
     """Whether the opponent, if there is one, has the same tokeniser."""
 
-    def by_position(self) -> dict[str, dict[str, float]]:
-        """Perplexity by stretch, of each memory and the opponent, by what a picture calls them."""
-        opponent = self.record.opponent
-        found = {_title(name): read.by_position for name, read in self.record.memories.items()}
-        return found | ({"no memory, trained alike": opponent.by_position} if opponent and self.same_tokens else {})
+    def by_position(self) -> list[PositionLine]:
+        """Perplexity by stretch, of each memory and the opponent, as a picture shows them."""
+        opponent, memories = self.record.opponent, self.record.memories
+        found = [PositionLine(OFF, memories["none"].by_position, self.losses["memory_off"].segments(), "off")]
+        for name in memories.keys() - {"none"}:
+            found.append(PositionLine(name, memories[name].by_position, self.losses["memory"].segments()))
+        if opponent and self.same_tokens:
+            theirs = self.losses["opponent"].segments()
+            found.append(PositionLine("no memory, trained alike", opponent.by_position, theirs, "opponent"))
+        return found
 
     def notes(self) -> Iterator[str]:
         """Yield what limits a comparison with the opponent."""
@@ -145,7 +151,3 @@ def by_document_table(record: EvalRecord) -> Table:
 def _rows(record: EvalRecord) -> dict[str, Evaluated]:
     rows: dict[str, Evaluated] = dict(record.memories)
     return rows | ({f"opponent {record.opponent.checkpoint}": record.opponent} if record.opponent else {})
-
-
-def _title(name: str) -> str:
-    return "memory off" if name == "none" else name

@@ -14,6 +14,7 @@ from memstack.plugins.config import MemoryConfig, ProbeConfig
 from memstack.plugins.registry import registry
 from memstack_models.data.load import tokenized
 from memstack_models.data.tokenized import short_documents
+from memstack_models.evaluation.losses import TokenLosses
 from memstack_models.evaluation.records import Compared, Milliseconds
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
@@ -78,12 +79,13 @@ class Comparison:
             segments.append(watch.take_seconds())
             advance(tokens)
 
-        result = evaluate(self.model, stream, self.tokenizer.token_bytes, segment_read)
+        losses = TokenLosses()
+        result = evaluate(self.model, stream, self.tokenizer.token_bytes, segment_read, losses.observe)
         full_after = (memory.capacity if memory else 0) // self.run.train.segment
         times = _milliseconds(segments, full_after) if memory else None
         exact = all(inside.exact for inside in bank.values()) if len(bank) else None
         found = probed_entry(watch.take_probed())
-        return Compared(**dict(result.result()), **dict(found), exact=exact, ms=times)
+        return Compared(**dict(result.result()), **dict(found), exact=exact, ms=times, segments=losses.segments())
 
     def _dense_probe(self) -> ProbeConfig:
         """The probe, often enough for documents in which it would come upon few searches, or upon none."""

@@ -16,6 +16,7 @@ from memstack.contract.metrics import bits_per_byte, perplexity
 from memstack_models.data.corpora.files import printable
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.evaluation.records import DocumentPerplexity
+from memstack_models.evaluation.spread import SEGMENT, Segments
 
 FORMATS = (".npz", ".jsonl")
 Columns = dict[str, Tensor]
@@ -41,6 +42,21 @@ class TokenLosses:
         order = torch.argsort(document * (int(position.max()) + 1) + position)
         names = ("document", "position", "token", "nats")
         return {name: column[order] for name, column in zip(names, columns, strict=True)}
+
+    def segments(self, length: int = SEGMENT) -> Segments:
+        """Return the losses of pieces of so many predicted tokens, whatever the model read at once."""
+        read = self.columns()
+        piece = (read["position"] - 1) // length
+        pairs, place = torch.stack([read["document"], piece]).unique(dim=1, return_inverse=True)
+        nats, tokens = (torch.zeros(pairs.shape[1], dtype=torch.float64) for _ in range(2))
+        nats.index_add_(0, place, read["nats"].double())
+        tokens.index_add_(0, place, torch.ones_like(read["nats"], dtype=torch.float64))
+        return Segments(
+            documents=tuple(pairs[0].tolist()),
+            starts=tuple((pairs[1] * length).tolist()),
+            nats=tuple(round(each, 4) for each in nats.tolist()),
+            tokens=tuple(map(int, tokens.tolist())),
+        )
 
     def by_document(self, names: Sequence[str], token_bytes: Tensor) -> tuple[DocumentPerplexity, ...]:
         """Return what came of each document, the longest first; ``token_bytes`` as for ``evaluate``."""

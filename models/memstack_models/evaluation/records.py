@@ -7,6 +7,7 @@ from pydantic import NonNegativeInt
 from memstack.measure import Point
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record, RecordedOptions
+from memstack_models.evaluation.spread import Segments
 from memstack_models.training.records import Perplexity, Recall
 
 
@@ -31,6 +32,8 @@ class Compared(Perplexity, Recall):
     """Whether the search misses nothing; None without a memory."""
     ms: Milliseconds | None = None
     """None without a memory."""
+    segments: Segments | None = None
+    """The losses behind the perplexity, for its spread; None in records from before they were kept."""
 
 
 class Trial(Frozen):

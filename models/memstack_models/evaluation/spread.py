@@ -7,19 +7,22 @@ import torch
 from torch import Tensor
 
 from memstack.plugins.config import Frozen
-from memstack_models.data.reader import IGNORED, Segment
 
 DRAWS, SEED = 1000, 0
 COVERED = 0.95
 """Of the draws that lie within an interval."""
 
 
+SEGMENT = 256
+"""Predicted tokens of each piece of a document that is drawn as one."""
+
+
 class Segments(Frozen):
-    """What a model made of each segment that a row read: the losses of which a perplexity is the mean, in order."""
+    """What a model made of each piece of the documents that it read: the losses of which a perplexity is the mean."""
 
     documents: tuple[int, ...]
     starts: tuple[int, ...]
-    """Position in the document of the segment's first token."""
+    """Predicted tokens of the document before it."""
     nats: tuple[float, ...]
     """Negative log-likelihood of its predicted tokens together."""
     tokens: tuple[int, ...]
@@ -27,26 +30,6 @@ class Segments(Frozen):
     def same_text(self, other: "Segments") -> bool:
         """True if both are of the same segments, so that their losses can be compared one by one."""
         return (self.documents, self.starts, self.tokens) == (other.documents, other.starts, other.tokens)
-
-
-class SegmentLog:
-    """Takes the losses of an evaluation down, segment by segment: its ``observe`` is for ``evaluate``."""
-
-    def __init__(self) -> None:
-        self._read: list[tuple[int, int, float, int]] = []
-
-    def observe(self, segment: Segment, nats: Tensor) -> None:
-        """Add what each row that reads a document made of the segment."""
-        counts = (segment.targets != IGNORED).sum(1).tolist()
-        sums = (round(each, 4) for each in nats.double().sum(1).tolist())
-        rows = zip(segment.document.tolist(), segment.offset.tolist(), sums, counts, strict=True)
-        self._read += [row for row in rows if row[-1]]
-
-    @property
-    def segments(self) -> Segments:
-        """What was read so far."""
-        documents, starts, nats, tokens = zip(*self._read, strict=True) if self._read else ((), (), (), ())
-        return Segments(documents=documents, starts=starts, nats=nats, tokens=tokens)
 
 
 @dataclass(frozen=True)
@@ -61,7 +44,7 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def perplexity_interval(segments: Segments, first: int = 0, end: float = inf) -> Interval | None:
+def perplexity_interval(segments: Segments, first: float = 0, end: float = inf) -> Interval | None:
     """The perplexity of segments that start from ``first`` to before ``end``; None of fewer than two segments."""
     return _interval(*_columns(segments, first, end))
 
@@ -77,7 +60,7 @@ def ratio_interval(segments: Segments, against: Segments) -> Interval | None:
     return _interval(nats - _columns(against)[0], tokens)
 
 
-def _columns(segments: Segments, first: int = 0, end: float = inf) -> tuple[Tensor, Tensor]:
+def _columns(segments: Segments, first: float = 0, end: float = inf) -> tuple[Tensor, Tensor]:
     starts = torch.tensor(segments.starts, dtype=torch.int64, device="cpu")
     inside = (starts >= first) & (starts < end)
     nats, tokens = (torch.tensor(each, dtype=torch.float64, device="cpu") for each in (segments.nats, segments.tokens))

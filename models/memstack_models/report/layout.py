@@ -48,7 +48,8 @@ LAYOUTS = WIDE, NARROW
 def legend_rows(names: Sequence[str], columns: int) -> list[list[str]]:
     """The names in rows as even as can be, so that none is alone in a row."""
     rows = ceil(len(names) / max(1, columns))
-    ends = [round(i * len(names) / rows) for i in range(rows + 1)] if rows else []
+    least, longer = divmod(len(names), max(1, rows))
+    ends = [row * least + min(row, longer) for row in range(rows + 1)]
     return [list(names[first:end]) for first, end in pairwise(ends)]
 
 

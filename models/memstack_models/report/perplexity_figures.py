@@ -88,7 +88,10 @@ def _honest_whole(axes: Axes, results: Measured) -> list[str]:
     interval = perplexity_range(exact) if exact else None
     values = [one.perplexity for one in results.perplexity]
     noise = interval.high - interval.low if interval else 0.0
-    honest_axis(axes, values, max(noise, 0.01 * max(values, default=0.0)), "perplexity per token")
+    # No bar should be cut off, of those that are drawn.
+    others = [one for one in results.perplexity if one.kind != "backend" or one is exact]
+    ends = [end for one in others if (each := perplexity_range(one)) for end in (each.low, each.high)]
+    honest_axis(axes, [*values, *ends], max(noise, 0.01 * max(values, default=0.0)), "perplexity per token")
     if interval is None or exact is None:
         return ["How far these perplexities can be believed is not known: no losses by segment were kept."]
     same = " All of them lie within that." if within(values, interval) else ""
@@ -110,7 +113,7 @@ def _costs(axes: Axes, results: Measured, look: Mapping[str, SeriesStyle]) -> li
         line(axes, recalls, costs, style)
         if all(one.segments is not None for one, _ in found):
             error_bars(axes, recalls, costs, ranges, style)
-        values += costs
+        values += [*costs, *(end for pair in ranges for end in pair)]
         widths += [high - low for low, high in ranges]
         level = level and all(interval.holds(1.0) for _, (_, interval) in found)
     noise = max(max(widths, default=0.0), 100 * UNKNOWN_COST)

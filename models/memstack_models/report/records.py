@@ -7,7 +7,6 @@ from memstack.measure.hardware import Load
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record, RecordedOptions
 from memstack_models.evaluation.records import Compared
-from memstack_models.evaluation.spread import Segments
 
 
 class LeftOut(Frozen):
@@ -26,8 +25,6 @@ class Read(Compared):
     name: str
     """The backend's, the baseline's, or the other model's."""
     options: RecordedOptions
-    segments: Segments | None = None
-    """The losses behind the perplexity, for its spread; None in records from before they were kept."""
 
 
 class StepTime(Frozen):

@@ -93,8 +93,7 @@ def redraw(path: Path) -> Path:
 
 def _opponent(name: str, comparison: Comparison, plan: Plan) -> tuple[str, Comparison]:
     """The other model, to be read on the same documents; refused unless it reads the same tokens."""
-    other = Comparison(run_folder.find(name), plan.overrides, PROBE)
-    other.documents = comparison.documents
+    other = Comparison(run_folder.find(name), plan.overrides, PROBE, text=comparison.run)
     if other.tokenizer.identity != comparison.tokenizer.identity:
         raise ConfigError(
             f"--opponent {name} has another tokeniser, so that its perplexity per token says nothing here: "

@@ -36,7 +36,7 @@ def recall_against_speed(results: Measured, look: Mapping[str, SeriesStyle], lay
         best, style = pareto_front(mine), look[name]
         beaten = [point for point in mine if point not in best]
         _marks(axes, beaten, style)
-        size = {"markersize": 11} if name == results.exact else {}
+        size: Any = {"markersize": 11, "clip_on": False} if name == results.exact else {}
         handles[name] = line(axes, *_recall_and_speed(best), style, **size)
         error_bars(axes, *_recall_and_speed(best), [_speed_range(point) for point in best], style)
         for point in _ends(best):

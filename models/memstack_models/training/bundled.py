@@ -13,5 +13,5 @@ def recipes() -> list[str]:
 
 
 def checkpoints() -> list[str]:
-    """Return the names of the checkpoints that ship."""
-    return sorted(path.name for path in PRETRAINED.iterdir())
+    """Return the names of the checkpoints that ship; a program that was frozen without them has none."""
+    return sorted(path.name for path in PRETRAINED.iterdir()) if PRETRAINED.is_dir() else []

@@ -26,7 +26,7 @@ class Signals:
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        self._folder, self._tell = folder, tell
+        self._folder, self._tell, self._process = folder, tell, os.getpid()
         self._former: Mapping[int, Any] = {}
         self.asked: int | None = None
         """The number of the signal that came, if one did."""
@@ -59,6 +59,10 @@ class Signals:
             former(self.asked, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # of a process that was forked meanwhile: that does not train
+            self._put_back()
+            signal.raise_signal(number)
+            return
         if self.asked is not None:
             self._put_back()
             said = f"stopped at once by {_name(number)}; go on from the last checkpoint with: {going_on(self._folder)}"

@@ -38,6 +38,21 @@ def test_check_measures_every_key_set(memstack: Run, two_promises: list[str]) ->
     assert "2 rows x 2 heads of 64 entries, 8 dimensions" in out
 
 
+def test_check_shows_exact_search_and_a_graph_on_the_same_keys(memstack: Run, two_promises: list[str]) -> None:
+    """But never the backend beside itself, and nothing at all where it is to stand alone."""
+    code, out, _ = memstack("check", "bucketed", *SMALL, "--json", "numbers.json")
+    assert code == 0
+    beside = json.loads(Path("numbers.json").read_text())["measurements"]["beside"]
+    assert {name: [each["key_set"] for each in found] for name, found in beside.items()} == {
+        name: list(KEY_SETS) for name in ("exact", "hnsw")
+    }
+    for name in beside:
+        assert sum(line.startswith(f"  {name} ") for line in out.splitlines()) == len(KEY_SETS)
+    assert "below it on the same keys: exact and hnsw, with default options" in out
+    assert "  exact" not in memstack("check", "exact", *SMALL)[1]
+    assert "  exact" not in memstack("check", "bucketed", *SMALL, "--alone")[1]
+
+
 def test_check_writes_the_raw_numbers(memstack: Run, two_promises: list[str]) -> None:
     assert memstack("check", "exact", *SMALL, "--json", "new/numbers.json")[0] == 0
     numbers = json.loads(Path("new/numbers.json").read_text())

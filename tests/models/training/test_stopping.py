@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,27 @@ def test_another_handler_has_its_turn_once_all_is_saved(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGTERM, HANDLERS[signal.SIGTERM])
     assert seen == [3]
+
+
+def test_a_process_that_is_forked_meanwhile_ends_as_ever(tmp_path: Path) -> None:
+    """As a worker that loads data, or compiles, does when it is told to."""
+    ended: list[int] = []
+
+    def fork(entry: LogEntry) -> None:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(writing, b"up")  # Python drops what comes while it forks
+            time.sleep(30)
+            os._exit(0)
+        os.read(reading, 2)
+        os.close(reading)
+        os.close(writing)
+        os.kill(child, signal.SIGTERM)
+        ended.append(os.waitpid(child, 0)[1])
+
+    trainer(tmp_path, config(steps=1)).train(fork)
+    assert [os.WTERMSIG(status) for status in ended] == [signal.SIGTERM]
 
 
 def test_outside_of_the_main_thread_no_handler_is_set(tmp_path: Path) -> None:

@@ -154,9 +154,7 @@ def test_the_opponent_reads_the_same_text_and_stands_in_table_and_picture(checkp
     page = (tmp_path / "out" / PAGE).read_text()
     assert "<td>this model, memory off</td>" in page
     assert "<td>run</td>" in page
-    assert any(
-        sentence.endswith("of the perplexity.") or "saves nothing" in sentence for sentence in results.conclusions
-    )
+    assert "Against run the memory" in " ".join(results.conclusions)
 
 
 def test_an_opponent_of_another_tokeniser_is_refused(checkpoint: Path, tmp_path: Path) -> None:
