@@ -48,7 +48,7 @@ class TokenLosses:
         read = self.columns()
         piece = (read["position"] - 1) // length
         pairs, place = torch.stack([read["document"], piece]).unique(dim=1, return_inverse=True)
-        nats, tokens = (torch.zeros(pairs.shape[1], dtype=torch.float64) for _ in range(2))
+        nats, tokens = (torch.zeros(pairs.shape[1], dtype=torch.float64, device="cpu") for _ in range(2))
         nats.index_add_(0, place, read["nats"].double())
         tokens.index_add_(0, place, torch.ones_like(read["nats"], dtype=torch.float64))
         return Segments(
