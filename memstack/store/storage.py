@@ -77,10 +77,14 @@ def new_vectors(shape: MemoryShape, dim: int, options: StoreOptions) -> Vectors:
 
 
 def new_zeros(size: tuple[int, ...], dtype: torch.dtype, options: StoreOptions) -> torch.Tensor:
-    """Return zeros that lie where the options say; OSError or RuntimeError where there is not enough room."""
-    if options.folder is None:
-        return torch.zeros(size, dtype=dtype, device=options.device, pin_memory=options.pinned)
-    return torch.frombuffer(_file(prod(size) * dtype.itemsize, options.folder), dtype=dtype).view(size)
+    """Return zeros that lie where the options say; OSError or RuntimeError where there is not enough room.
+
+    Whatever the process has set: what is made under inference_mode could not be written to outside of it.
+    """
+    with torch.inference_mode(False):
+        if options.folder is None:
+            return torch.zeros(size, dtype=dtype, device=options.device, pin_memory=options.pinned)
+        return torch.frombuffer(_file(prod(size) * dtype.itemsize, options.folder), dtype=dtype).view(size)
 
 
 def _file(size: int, folder: Path) -> mmap.mmap:

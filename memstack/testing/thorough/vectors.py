@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["usual", "zeros", "equal", "few", "scaled", "infinite"]
+Kind = Literal["usual", "zeros", "equal", "few", "scaled"]
 Layout = Literal["contiguous", "transposed", "strided"]
 KINDS: tuple[Kind, ...] = ("usual",) * 6 + ("few", "equal", "zeros", "scaled", "scaled")
 DTYPES = ("float32",) * 5 + ("float16", "bfloat16", "float64")
@@ -44,7 +44,7 @@ def vectors(
         return drawn[:, :, torch.randint(FEW[kind], (n,), generator=random, dtype=torch.int64, device="cpu")]
     if kind == "scaled":
         return drawn * _powers_of_two(random, (rows, heads, n, 1), dtypes)
-    return _spoilt(random, drawn) if kind == "infinite" else drawn
+    return drawn
 
 
 def laid_out(tensor: Tensor, dtype: str, layout: Layout) -> Tensor:
@@ -66,9 +66,3 @@ def _powers_of_two(random: torch.Generator, size: tuple[int, ...], dtypes: tuple
     low, high = max(low for low, _ in ranges), min(high for _, high in ranges)
     table = torch.tensor([2.0**exponent for exponent in range(low, high + 1)], dtype=torch.float32, device="cpu")
     return table[torch.randint(len(table), size, generator=random, dtype=torch.int64, device="cpu")]
-
-
-def _spoilt(random: torch.Generator, drawn: Tensor) -> Tensor:
-    """Some numbers become NaN, some infinite: values may be."""
-    odd = torch.randint(24, drawn.shape, generator=random, dtype=torch.int64, device="cpu")
-    return drawn.masked_fill(odd == 0, torch.nan).masked_fill(odd == 1, torch.inf).masked_fill(odd == 2, -torch.inf)
