@@ -66,7 +66,7 @@ class Add(Step):
     @classmethod
     def draw(cls, random: Random, world: World) -> Self:
         n, ragged = drawn_n(random, world.shape.capacity), random.random() < 0.3
-        values = random.choice(KINDS)
+        values = random.choice(KINDS) if random.random() < 0.9 else "usual"
         return cls(
             seed_of(random),
             n=n,
