@@ -4,9 +4,10 @@ The process that a fork makes has one thread and a copy of all memory: locks tha
 believe in threads that are not there, and OpenMP waits for some of them for ever.
 """
 
+import ctypes
 import os
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -23,16 +24,21 @@ class Forkable(Protocol):
         ...
 
 
-_KNOWN: WeakSet[Forkable] = WeakSet()
+_KNOWN: WeakValueDictionary[int, Forkable] = WeakValueDictionary()
 
 
 def tell_of_forks(one: Forkable) -> None:
     """Call ``before_fork`` and ``after_fork`` of this object at every fork for as long as it lives."""
-    _KNOWN.add(one)
+    _KNOWN[id(one)] = one
+
+
+def never_free(one: object) -> None:
+    """Keep this object for ever, beyond Python's own end: a library that frees it may wait for threads that stayed."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
 
 def _before() -> None:
-    for one in list(_KNOWN):
+    for one in list(_KNOWN.values()):
         one.before_fork()
 
 
@@ -41,7 +47,7 @@ def _in_child() -> None:
         return  # a process without memories need not go slower for them
     # GNU's OpenMP, which torch is built with, keeps the pool of the thread that forked. With one thread it needs none.
     torch.set_num_threads(1)
-    for one in list(_KNOWN):
+    for one in list(_KNOWN.values()):
         one.after_fork()
 
 

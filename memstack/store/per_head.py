@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextvars import copy_context
-from itertools import product
+from itertools import chain, product
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 
 from memstack.contract.shape import MemoryShape
 from memstack.plugins.placement import PLACEMENT
+from memstack.store.forking import never_free, tell_of_forks
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Vectors
 from memstack.store.workers import Workers
@@ -45,6 +46,18 @@ class SearchIndex(Protocol):
 
 class _Indexes(dict[int, list[SearchIndex]]):
     """The indexes of every row that has some, one for each head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        tell_of_forks(self)
+
+    def before_fork(self) -> None:
+        """Do nothing: an index at rest is whole."""
+
+    def after_fork(self) -> None:
+        """Keep what came along: ScaNN's searchers have threads, which stayed behind, and are waited for when freed."""
+        for index in chain(*self.values()):
+            never_free(index)
 
     def __reduce__(self) -> Any:
         """A copy has none: libraries do not copy theirs, and a row without is searched exactly until its next add."""

@@ -13,7 +13,14 @@ SHIPPED = run_folder.find("stdlib-small")
 
 def test_it_is_small_and_whole() -> None:
     names = {path.name for path in SHIPPED.iterdir()}
-    assert names == {"checkpoint.safetensors", "config.toml", "log.jsonl", "tokenizer.json", "tokenizer.sha256"}
+    assert names == {
+        "checkpoint.safetensors",
+        "config.toml",
+        "log.jsonl",
+        "opponent.json",
+        "tokenizer.json",
+        "tokenizer.sha256",
+    }
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 12e6
     assert (SHIPPED / FILE).stat().st_size < 2.1 * 1e6
 

@@ -268,7 +268,7 @@ def test_a_bank_of_other_layers_is_refused() -> None:
         ({"memory_layers": [3]}, "should lie within 1 to layers"),
         ({"memory_layers": [2, 2]}, "names a layer twice"),
         ({"kv_heads": 3}, "should be a multiple of kv_heads"),
-        ({"heads": 0}, "greater than 0"),
+        ({"heads": 0}, "greater than or equal to 1"),
         ({"relative_distance": 16}, "should exceed half of relative_buckets"),
         ({"relative_buckets": 1}, "should exceed half of relative_buckets"),
     ],
