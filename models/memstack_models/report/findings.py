@@ -165,15 +165,15 @@ def cost_of(results: Measured, read: Read) -> tuple[float, Interval] | None:
     ratio = read.perplexity / exact.perplexity
     if read is exact:
         return 1.0, Interval(1.0, 1.0)
-    if read.segments is None or exact.segments is None:
-        return ratio, Interval(ratio * (1 - UNKNOWN_COST), ratio * (1 + UNKNOWN_COST))
-    return ratio, ratio_interval(read.segments, exact.segments) or _unpaired(read, exact)
+    paired = ratio_interval(read.segments, exact.segments) if read.segments and exact.segments else None
+    unknown = Interval(ratio * (1 - UNKNOWN_COST), ratio * (1 + UNKNOWN_COST))
+    return ratio, paired or _unpaired(read, exact) or unknown
 
 
-def _unpaired(read: Read, exact: Read) -> Interval:
-    """Of two that read the text in other pieces: each with the spread that it has alone."""
+def _unpaired(read: Read, exact: Read) -> Interval | None:
+    """Of two that read the text in other pieces: each with the spread that it has alone, if it has one."""
     mine, other = perplexity_range(read), perplexity_range(exact)
-    return Interval(mine.low / other.high, mine.high / other.low) if mine and other else Interval(0.0, inf)
+    return Interval(mine.low / other.high, mine.high / other.low) if mine and other else None
 
 
 def exact_read(results: Measured) -> Read | None:
