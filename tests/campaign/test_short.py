@@ -16,7 +16,6 @@ SEED = int(os.environ.get("CAMPAIGN_SEED", "0"))
 NOT_YET_MENDED = (
     r"a refusal of \d+ characters|a refusal with control characters",
     r"no file is named: error: \[Errno 30\] Read-only file system: '\./\.memstack-",
-    r"default dtype is (bfloat16|float16): ended by signal",
 )
 """Known, and being mended; each pattern goes with its mend."""
 

@@ -23,6 +23,7 @@ from memstack_models.training.errors import RunFolderError, writing
 from memstack_models.training.identity import refuse_changes, sealed
 from memstack_models.training.lock import LOCK, locked
 from memstack_models.training.log import LOG, append_log, lines_until, read_log, rewind_log
+from memstack_models.training.model import new_model
 from memstack_models.training.sharing import shareable
 from memstack_models.training.sizes import refuse_too_large
 from memstack_models.transformer.transformer import Transformer
@@ -157,7 +158,7 @@ def load_model(folder: Path, run: RunConfig, device: torch.device) -> tuple[Tran
     tokenizer = load_tokenizer(folder)
     weights = load_weights(folder)
     refuse_too_large(run, tokenizer.vocab_size, device, None, training=False)
-    model = Transformer(run.model, tokenizer.vocab_size, run.memory.neighbours)
+    model = new_model(run, tokenizer.vocab_size)
     set_weights(model, weights, folder)
     return model.to(device), tokenizer
 

@@ -30,6 +30,7 @@ from memstack_models.training.errors import (
 )
 from memstack_models.training.identity import deciding, refuse_edits
 from memstack_models.training.lock import locked
+from memstack_models.training.model import new_model
 from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,
@@ -46,7 +47,7 @@ from memstack_models.training.sizes import refuse_too_large
 from memstack_models.training.step import Step
 from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream, training_streams
-from memstack_models.transformer.transformer import SegmentOutput, Transformer
+from memstack_models.transformer.transformer import SegmentOutput
 
 Report = Callable[[LogEntry], None]
 GAIN = 0.01
@@ -79,7 +80,7 @@ class Trainer:
         self.device = pick_device(run.train.device)
         memory = None if memory_off else run.memory
         refuse_too_large(run, vocab_size, self.device, memory)
-        self.model = Transformer(run.model, vocab_size, run.memory.neighbours).to(self.device)
+        self.model = new_model(run, vocab_size).to(self.device)
         self.model.checkpointed = checkpointed_layers(run)
         if run.train.compile:
             # Sizes are few: training's and evaluation's.

@@ -37,7 +37,11 @@ def break_corpus(corpus: Path, how: str) -> None:
         ("", ["train.device=gpu"], "train.device 'gpu' cannot be used here"),
         ("", ["memory.options.device=gpu"], "device 'gpu' cannot be used here"),
         ("", ["memory.capacity=1000000000000000"], "(more than there is): lower capacity"),
-        ("", ["train.accumulation=2", "train.rows=8", "data.corpus=one"], "accumulation 2 needs at least 2"),
+        (
+            "",
+            ["train.accumulation=2", "train.rows=8", "data.corpus=one", "train.validate_every=0"],
+            "accumulation 2 needs at least 2",
+        ),
         ("no validation", ["train.validate_every=2"], "has no folder validation/"),
     ],
 )
