@@ -3,10 +3,9 @@
 ``interrupt_at_lines`` is for whoever wants to try more of them than the kit does: every line, or another history.
 """
 
-import copy
 import dis
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -85,7 +84,8 @@ def interrupt(trial: Trial, verb: str, line: int, new: NewKeys | None = None) ->
     where = cut_off(partial(step.ask, trial.memory), line, packages_of(trial.memory))
     what = f"{verb}, interrupted at {where}" if where else verb
     try:
-        _settle_on(trial, step.then, what, whole=not where)
+        before = {"nothing": trial.oracle} if where else {}
+        trial.oracle = held(trial.memory, before | {"all": step.then})
         trial.check()
     except Exception as error:
         told = str(error) if isinstance(error, AssertionError) else in_one_line(error)
@@ -96,9 +96,15 @@ def interrupt(trial: Trial, verb: str, line: int, new: NewKeys | None = None) ->
 def lines_of(trial: Trial, verb: str, new: NewKeys | None = None) -> int:
     """Return how many lines a verb has where nothing interrupts it, doing it once."""
     step = VERBS[verb](trial, new or trial.data.keys)
-    counter = _Cut(0, packages_of(trial.memory))
-    _traced(partial(step.ask, trial.memory), counter)
+    lines = count_lines(partial(step.ask, trial.memory), packages_of(trial.memory))
     trial.oracle = step.then
+    return lines
+
+
+def count_lines(action: Callable[[], object], packages: frozenset[str]) -> int:
+    """Do something and return how many lines of these packages it ran, as ``cut_off`` counts them."""
+    counter = _Cut(0, packages)
+    _traced(action, counter)
     return -counter.left
 
 
@@ -114,6 +120,20 @@ def cut_off(action: Callable[[], object], line: int, packages: frozenset[str]) -
         if not cut.where:
             raise  # somebody's own
     return cut.where
+
+
+def held(memory: Memory, outcomes: Mapping[str, Oracle]) -> Oracle:
+    """Return the oracle that a memory agrees with, of those by what was done; AssertionError if it is none of them."""
+    state = memory.state_dict()
+    told: list[str] = []
+    for outcome, oracle in outcomes.items():
+        try:
+            ensure_same_state(f"had it done {outcome}", state, oracle.state_dict())
+        except AssertionError as error:
+            told.append(str(error))
+        else:
+            return oracle
+    raise AssertionError(f"it did neither all nor nothing: {'; '.join(told)}" if len(told) > 1 else told[0])
 
 
 def packages_of(memory: Memory) -> frozenset[str]:
@@ -134,7 +154,7 @@ class Step(NamedTuple):
 
 
 def _add(trial: Trial, new: NewKeys) -> Step:
-    keys, values, then = new(CHUNK), trial.data.values(CHUNK), _copied(trial.oracle)
+    keys, values, then = new(CHUNK), trial.data.values(CHUNK), trial.oracle.copy()
     then.add(keys, values)
 
     def ask(memory: Memory) -> None:
@@ -144,7 +164,7 @@ def _add(trial: Trial, new: NewKeys) -> Step:
 
 
 def _ragged_add(trial: Trial, new: NewKeys) -> Step:
-    keys, values, then = new(CHUNK), trial.data.values(CHUNK), _copied(trial.oracle)
+    keys, values, then = new(CHUNK), trial.data.values(CHUNK), trial.oracle.copy()
     lengths = [(5, CHUNK, 0)[row % 3] for row in range(trial.memory.shape.rows)]
     then.add(keys, values, lengths, "left")
     counts = torch.tensor(lengths, dtype=torch.int64, device="cpu")
@@ -156,7 +176,7 @@ def _ragged_add(trial: Trial, new: NewKeys) -> Step:
 
 
 def _reset(trial: Trial, _: NewKeys) -> Step:
-    then, rows = _copied(trial.oracle), [row % 2 == 0 for row in range(trial.memory.shape.rows)]
+    then, rows = trial.oracle.copy(), [row % 2 == 0 for row in range(trial.memory.shape.rows)]
     then.reset(rows)
 
     def ask(memory: Memory) -> None:
@@ -168,7 +188,7 @@ def _reset(trial: Trial, _: NewKeys) -> Step:
 def _select(trial: Trial, _: NewKeys) -> Step:
     """Two rows change places, the others take over the first one's."""
     rows = trial.memory.shape.rows
-    then, chosen = _copied(trial.oracle), [1, *[0] * (rows - 1)] if rows > 1 else [0]
+    then, chosen = trial.oracle.copy(), [1, *[0] * (rows - 1)] if rows > 1 else [0]
     then.select(chosen)
 
     def ask(memory: Memory) -> None:
@@ -199,30 +219,6 @@ VERBS: dict[str, Callable[[Trial, NewKeys], Step]] = {
     "load": _load,
 }
 """What can be interrupted, by name."""
-
-
-def _copied(oracle: Oracle) -> Oracle:
-    """An oracle that goes its own way; entries are never written to."""
-    made = copy.copy(oracle)
-    made.written = list(oracle.written)
-    made.entries = [[list(head) for head in heads] for heads in oracle.entries]
-    return made
-
-
-def _settle_on(trial: Trial, then: Oracle, what: str, whole: bool) -> None:
-    """Find out whether all was done or nothing, and let the oracle agree; AssertionError if it was neither."""
-    state = trial.memory.state_dict()
-    outcomes = {"all of it": then} if whole else {"nothing of it": trial.oracle, "all of it": then}
-    told: list[str] = []
-    for outcome, oracle in outcomes.items():
-        try:
-            ensure_same_state(f"had it done {outcome}", state, oracle.state_dict())
-        except AssertionError as error:
-            told.append(str(error))
-        else:
-            trial.oracle = oracle
-            return
-    raise AssertionError("; ".join(told))
 
 
 def _go_on(trial: Trial, new: NewKeys | None = None) -> None:

@@ -1,5 +1,6 @@
 """The oracle: a memory of plain Python lists, too simple to be wrong, that every backend is compared with."""
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -60,6 +61,13 @@ class Oracle:
         """Let each row hold what another one held."""
         self.written = [self.written[row] for row in rows]
         self.entries = [[list(head) for head in self.entries[row]] for row in rows]
+
+    def copy(self) -> "Oracle":
+        """Return an oracle that holds the same and goes its own way; entries are never written to."""
+        made = copy.copy(self)
+        made.written = list(self.written)
+        made.entries = [[list(head) for head in heads] for heads in self.entries]
+        return made
 
     def search(self, query: Sequence[float], row: int, head: int, k: int) -> list[tuple[float, int]]:
         """Return (score, position) of the k best entries of one memory, best first."""

@@ -18,6 +18,7 @@ from memstack.testing.harness import CHUNK, SHAPE, Harness, Trial
 
 LIMIT_S = 30.0
 """After which a process counts as hanging."""
+DONE, REFUSED = "done", "refused"
 SPAWNED = "import sys; from memstack.testing.processes import go_on; go_on(sys.stdin.buffer.read())"
 
 
@@ -87,6 +88,12 @@ def in_a_fork(work: Callable[[], None], limit_s: float = LIMIT_S) -> str:
 
     A refusal is a ForkError with a message of one line. After ``limit_s`` the process is ended.
     """
+    came = said_by_a_fork(work, limit_s)
+    return "" if came in (DONE, REFUSED) else came
+
+
+def said_by_a_fork(work: Callable[[], None], limit_s: float = LIMIT_S) -> str:
+    """Return ``DONE`` or ``REFUSED``, or what goes wrong with work in a forked process, as ``in_a_fork`` does."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there are threads, which is what this is about
@@ -123,10 +130,10 @@ def _tell(work: Callable[[], None], writer: int) -> None:
     """In the forked process: work, say what came of it, and end without a return to whoever forked it."""
     try:
         work()
-        said = "done"
+        said = DONE
     except ForkError as error:
         lines = str(error).splitlines()
-        said = "done" if len(lines) == 1 else f"a refusal should be one line, got {len(lines)}"
+        said = REFUSED if len(lines) == 1 else f"a refusal should be one line, got {len(lines)}"
     except BaseException as error:  # noqa: BLE001 - whatever it is, the other process says it
         said = in_one_line(error)
     try:
@@ -139,5 +146,4 @@ def _heard(reader: int, limit_s: float) -> str:
     ready, _, _ = select.select([reader], [], [], limit_s)
     if not ready:
         return f"it hangs: nothing came within {limit_s:.0f} s"
-    said = os.read(reader, 4096).decode(errors="replace")
-    return {"done": "", "": "it ended without a word"}.get(said, said)
+    return os.read(reader, 4096).decode(errors="replace") or "it ended without a word"

@@ -1,16 +1,13 @@
 """Ctrl-C at any line of add, reset, select and load_state_dict: no pair is mixed, and the memory goes on."""
 
-import sys
 from collections import Counter
-from collections.abc import Callable
 from random import Random
-from types import FrameType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from memstack.contract.errors import MemstackError
-from memstack.testing.thorough.changes import Change, ask_once, do_change, drawn_change
+from memstack.testing.interrupts import count_lines, cut_off, packages_of
+from memstack.testing.thorough.changes import Change, ask_once, do_change, drawn_change, settle
 from memstack.testing.thorough.history import drawn_world
-from memstack.testing.thorough.pairs import settle
 from memstack.testing.thorough.part import Attempt, Note, Part
 from memstack.testing.thorough.run import Run
 
@@ -33,10 +30,10 @@ class Lines(Part):
             run, change, _ = self._prepared(number)
         except MemstackError:
             return Attempt(0, {"memories refused": 1})
-        total = lines_of(change.call, run, None)
+        total = count_lines(change.call, packages_of(run.memory))
         chosen = Random(f"places {self.seed} {number}")
         counts: Counter[str] = Counter()
-        for place in sorted(chosen.sample(range(total), min(total, PLACES))):
+        for place in sorted(chosen.sample(range(1, total + 1), min(total, PLACES))):
             note(place)
             run, change, random = self._prepared(number)
             counts[f"inside {change.verb}"] += self._interrupt(run, change, place)
@@ -56,34 +53,8 @@ class Lines(Part):
 
     def _interrupt(self, run: Run, change: Change, place: int) -> int:
         """Interrupt a change at its line of that number; 1 if it came to that line."""
-        try:
-            lines_of(change.call, run, place)
-        except KeyboardInterrupt:
+        if cut_off(change.call, place, packages_of(run.memory)):
             settle(run, change.then)
             return 1
         run.oracle = change.then
         return 0
-
-
-def lines_of(call: Callable[[], object], run: Run, stop: int | None) -> int:
-    """Call something and count the lines it runs of the memory's own code; KeyboardInterrupt at the one to stop at."""
-    own = ("memstack", type(run.memory).__module__.partition(".")[0])
-    seen = 0
-
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal seen
-        if event == "call" and not str(frame.f_globals.get("__name__")).startswith(own):
-            return None
-        if event == "line":
-            seen += 1
-            if seen - 1 == stop:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return seen

@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 from unittest import SkipTest
 
 from memstack.contract.errors import MemstackError
-from memstack.testing.thorough.changes import Change, ask_once, drawn_change
+from memstack.testing.thorough.changes import Change, ask_once, drawn_change, settle
 from memstack.testing.thorough.history import drawn_world
-from memstack.testing.thorough.pairs import settle
 from memstack.testing.thorough.part import Attempt, Note, Part
 from memstack.testing.thorough.run import Run
 
