@@ -167,7 +167,7 @@ class PerHeadIndexMemory(IndexedMemory):
 
     def __enter_process(self) -> None:
         """In a forked process, do without indexes that were being worked on when it was forked."""
-        if self.__workers.left_behind(self.__indexes):
+        if self.__workers.left_behind():
             self.__indexes = _Indexes()
 
     def _drop(self, rows: list[int]) -> None:

@@ -6,9 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-_LEFT_BEHIND: list[object] = []
-"""What a forked process cannot use and must not free: a library may have been in the middle of changing it."""
-
 
 class Workers:
     """A pool of threads, made at its first use; anew in a forked process, into which threads do not come along."""
@@ -37,15 +34,13 @@ class Workers:
         finally:
             self._busy -= 1
 
-    def left_behind(self, worked_on: object) -> bool:
+    def left_behind(self) -> bool:
         """In a forked process, do without the threads that stayed behind; True, once, if they were at work then.
 
-        What they worked on is in an unknown state, its locks held: it is kept as it is, for ever, and not to be used.
+        What they worked on is in an unknown state, its locks held: it is not to be used.
         """
         if self._process == os.getpid():
             return False
         interrupted, self._busy = self._busy > 0, 0
         self._pool, self._process = None, os.getpid()
-        if interrupted:
-            _LEFT_BEHIND.append(worked_on)
         return interrupted

@@ -5,11 +5,10 @@ from random import Random
 from typing import ClassVar
 from unittest import SkipTest
 
-from memstack.contract.errors import MemstackError
 from memstack.testing.assertions import ensure
 from memstack.testing.processes import DONE, REFUSED, said_by_a_fork
 from memstack.testing.thorough.changes import ask_once, do_change
-from memstack.testing.thorough.history import drawn_world
+from memstack.testing.thorough.history import drawn_run
 from memstack.testing.thorough.part import Attempt, Note, Part
 from memstack.testing.thorough.run import Run
 
@@ -28,10 +27,7 @@ class Forks(Part):
         if not hasattr(os, "fork"):
             raise SkipTest("this system does not fork")
         random = Random(f"forks {self.seed} {number}")
-        try:
-            run = Run(self.subject, drawn_world(self.subject, self.seed, number))
-        except MemstackError:
-            return Attempt(0, {"memories refused": 1})
+        run = drawn_run(self.subject, self.seed, number)
         for _ in range(3):
             do_change(run, random)
         ask_once(run, random)

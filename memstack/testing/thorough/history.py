@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
 
+from memstack.contract.errors import MemstackError
 from memstack.contract.memory import Memory
 from memstack.contract.shape import MemoryShape
 from memstack.plugins.secrets import without_secrets
@@ -71,6 +72,22 @@ def drawn_world(subject: Subject, seed: int, number: int) -> World:
     return World(drawn_shape(random), subject.options(number, random))
 
 
+class RefusedError(Exception):
+    """The memory that was drawn cannot be made: its options do not fit, says memstack in a line of its own."""
+
+
+def drawn_run(subject: Subject, seed: int, number: int) -> Run:
+    """Make the memory of this number; RefusedError if memstack refuses it."""
+    return _made(subject, drawn_world(subject, seed, number))
+
+
+def _made(subject: Subject, world: World) -> Run:
+    try:
+        return Run(subject, world)
+    except MemstackError as error:
+        raise RefusedError from error
+
+
 def drawn_shape(random: Random) -> MemoryShape:
     """Draw a shape: small ones mostly."""
     while True:
@@ -89,7 +106,7 @@ def drawn_shape(random: Random) -> MemoryShape:
 
 def failure(subject: Subject, history: History, note: Callable[[int], None] = lambda _: None) -> Failure | None:
     """Do a history; return how it failed, or None. ``note`` is told the number of each step before it is done."""
-    run = Run(subject, history.world)
+    run = _made(subject, history.world)
     for number, step in enumerate(history.steps):
         note(number)
         try:

@@ -4,10 +4,9 @@ from collections import Counter
 from random import Random
 from typing import ClassVar
 
-from memstack.contract.errors import MemstackError
 from memstack.testing.interrupts import count_lines, cut_off, packages_of
 from memstack.testing.thorough.changes import Change, ask_once, do_change, drawn_change, settle
-from memstack.testing.thorough.history import drawn_world
+from memstack.testing.thorough.history import drawn_run
 from memstack.testing.thorough.part import Attempt, Note, Part
 from memstack.testing.thorough.run import Run
 
@@ -26,10 +25,7 @@ class Lines(Part):
     least: ClassVar[int] = 10
 
     def attempt(self, number: int, note: Note) -> Attempt:
-        try:
-            run, change, _ = self._prepared(number)
-        except MemstackError:
-            return Attempt(0, {"memories refused": 1})
+        run, change, _ = self._prepared(number)
         total = count_lines(change.call, packages_of(run.memory))
         chosen = Random(f"places {self.seed} {number}")
         counts: Counter[str] = Counter()
@@ -46,7 +42,7 @@ class Lines(Part):
     def _prepared(self, number: int) -> tuple[Run, Change, Random]:
         """A memory that something was done to, and what is to be done next; the same for the same number."""
         random = Random(f"lines {self.seed} {number}")
-        run = Run(self.subject, drawn_world(self.subject, self.seed, number))
+        run = drawn_run(self.subject, self.seed, number)
         for _ in range(2):
             do_change(run, random)
         return run, drawn_change(run, random), random

@@ -11,11 +11,9 @@ from random import Random
 from typing import Any, ClassVar
 from unittest import SkipTest
 
-from memstack.contract.errors import MemstackError
 from memstack.testing.thorough.changes import Change, ask_once, drawn_change, settle
-from memstack.testing.thorough.history import drawn_world
+from memstack.testing.thorough.history import drawn_run
 from memstack.testing.thorough.part import Attempt, Note, Part
-from memstack.testing.thorough.run import Run
 
 TRIES = 40
 """Changes of one attempt, each of them with a signal under way."""
@@ -35,10 +33,7 @@ class Signals(Part):
         if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
             raise SkipTest("signals come to a process's main thread, and on POSIX alone")
         random = Random(f"signals {self.seed} {number}")
-        try:
-            run = Run(self.subject, drawn_world(self.subject, self.seed, number))
-        except MemstackError:
-            return Attempt(0, {"memories refused": 1})
+        run = drawn_run(self.subject, self.seed, number)
         hits, pace = Counter[str](), dict[str, float]()
         with interruptible():
             for at in range(TRIES):

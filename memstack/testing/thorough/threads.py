@@ -11,13 +11,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from memstack.contract.errors import MemstackError, StaleResultError
+from memstack.contract.errors import StaleResultError
 from memstack.contract.result import SearchResult
 from memstack.testing.assertions import ensure
 from memstack.testing.oracle import Oracle
 from memstack.testing.thorough.changes import ask_once, do_change, drawn_change
 from memstack.testing.thorough.compare import TOLERANCE, ensure_answer, score
-from memstack.testing.thorough.history import drawn_world
+from memstack.testing.thorough.history import drawn_run
 from memstack.testing.thorough.part import Attempt, Note, Part
 from memstack.testing.thorough.report import said
 from memstack.testing.thorough.run import Run
@@ -67,10 +67,7 @@ class Threads(Part):
 
     def attempt(self, number: int, note: Note) -> Attempt:
         random = Random(f"threads {self.seed} {number}")
-        try:
-            run = Run(self.subject, drawn_world(self.subject, self.seed, number))
-        except MemstackError:
-            return Attempt(0, {"memories refused": 1})
+        run = drawn_run(self.subject, self.seed, number)
         for _ in range(3):
             do_change(run, random)
         alone = together([partial(_ask_alone, run, seed_of(random)) for _ in range(THREADS)])

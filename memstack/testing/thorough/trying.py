@@ -20,6 +20,7 @@ import torch
 from pydantic import SecretStr
 
 from memstack.plugins.specs import import_target
+from memstack.testing.thorough.history import RefusedError
 from memstack.testing.thorough.part import HANGS, Attempt, Budget, Note, Part, Tally
 from memstack.testing.thorough.report import Finding, Tried, said
 from memstack.testing.thorough.subject import Subject
@@ -56,11 +57,13 @@ def try_apart(part: Part, budget: Budget, patience: float) -> Tried:
 
 
 def attempted(part: Part, number: int, note: Note) -> Attempt:
-    """Make one attempt; whatever it raises is a finding, but SkipTest."""
+    """Make one attempt; whatever it raises is a finding, but SkipTest and a memory that is refused."""
     try:
         return part.attempt(number, note)
     except SkipTest:
         raise
+    except RefusedError:
+        return Attempt(0, {"memories refused": 1})
     except Exception as error:  # noqa: BLE001 - a stranger's memory may fail in any way
         return Attempt(0, {}, Finding(said(error), number, part.again(number)))
 
