@@ -16,6 +16,7 @@ from memstack.contract.errors import (
     UnknownCommandError,
     did_you_mean,
     in_one_line,
+    printable,
 )
 from memstack.plugins.registry import registry
 from memstack.plugins.specs import CommandSpec, import_target
@@ -166,8 +167,7 @@ def _text_of(error: Exception) -> str:
 def _complain(message: str) -> None:
     """Print what is wrong in one line, whatever names of files it quotes: a name may hold anything."""
     if message:
-        line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in message)
-        say(f"error: {line}", "red", ERR)
+        say(f"error: {printable(message)}", "red", ERR)
 
 
 def _usage_text(error: Any) -> str:

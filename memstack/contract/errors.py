@@ -106,6 +106,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
+def printable(text: str) -> str:
+    """Return a text in one line that any file or terminal takes: what cannot be printed is escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def in_one_line(error: BaseException) -> str:
     """Return an error's class and message as one line of at most 300 characters."""
     try:

@@ -158,23 +158,11 @@ class InputContract(Harness):
 
     def test_keys_that_are_not_finite(self) -> None:
         """A key that is NaN or infinite raises NonFiniteError before anything is written."""
-        trial = self.trial()
-        trial.add(5)
-        for bad in (torch.nan, torch.inf, -torch.inf):
-            keys, values = trial.data.keys(4), trial.data.values(4)
-            keys[ROWS - 1, 0, 2, 3] = bad
-            self._ensure_refused(trial, f"a key of {bad}", keys, values, NonFiniteError)
-        trial.check()
+        self._ensure_checked(0, "a key")
 
     def test_values_that_are_not_finite(self) -> None:
         """A value that is NaN or infinite raises NonFiniteError before anything is written."""
-        trial = self.trial()
-        trial.add(5)
-        for bad in (torch.nan, torch.inf, -torch.inf):
-            keys, values = trial.data.keys(4), trial.data.values(4)
-            values[ROWS - 1, 0, 2, 3] = bad
-            self._ensure_refused(trial, f"a value of {bad}", keys, values, NonFiniteError)
-        trial.check()
+        self._ensure_checked(1, "a value")
 
     def test_what_leaves_at_once_is_checked_too(self) -> None:
         """Of a chunk larger than the capacity, what there is no room for has to be finite as well."""
@@ -237,6 +225,16 @@ class InputContract(Harness):
         for what, size in {"too few weights": (ROWS, HEADS, 3, 3), "one weight": (1, 1, 1, 1)}.items():
             given = torch.ones(size, dtype=torch.float32, device="cpu")
             ensure_raises(ShapeError, f"mix with {what}", partial(found.mix, given))
+
+    def _ensure_checked(self, part: int, what: str) -> None:
+        """Of keys and values, this part is refused where it is not finite."""
+        trial = self.trial()
+        trial.add(5)
+        for bad in (torch.nan, torch.inf, -torch.inf):
+            given = (trial.data.keys(4), trial.data.values(4))
+            given[part][ROWS - 1, 0, 2, 3] = bad
+            self._ensure_refused(trial, f"{what} of {bad}", *given, NonFiniteError)
+        trial.check()
 
     def _ensure_refused(
         self, trial: Trial, what: str, keys: Tensor, values: Tensor, error: type[Exception] = ShapeError

@@ -9,8 +9,8 @@ import typer
 from memstack import ConfigError
 from memstack.cli.complete import backend_names
 from memstack.cli.console import OUT, STDOUT, JsonFile, print_alone, say, telling, write_record
+from memstack.contract.errors import printable
 from memstack_models.cli.options import NOTHING, Checkpoint, Recall, Seed, Set, beside
-from memstack_models.data.corpora.files import printable
 from memstack_models.training.bundled import CHECKPOINT
 
 if TYPE_CHECKING:

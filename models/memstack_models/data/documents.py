@@ -17,9 +17,9 @@ from memstack import (
     corpora,
     create_corpus,
 )
+from memstack.contract.errors import printable
 from memstack.plugins.paths import in_full
 from memstack_models.data.config import DataConfig
-from memstack_models.data.corpora.files import printable
 
 FOLDER = "folder"
 """The corpus that reads what is named by its path."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from memstack import ConfigError
+from memstack.contract.errors import printable
 from memstack.contract.metrics import bits_per_byte, perplexity
-from memstack_models.data.corpora.files import printable
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.evaluation.records import DocumentPerplexity
 from memstack_models.evaluation.spread import SEGMENT, Segments

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from memstack import CorpusError
+from memstack.contract.errors import printable
 
 GZIP = b"\x1f\x8b"
 """What a gzip file begins with, under whatever name."""
@@ -64,11 +65,6 @@ class File:
         content = self.path.read_bytes()
         compressed = content.startswith(GZIP) or (content and self.path.suffix.lower() == ".gz")
         return gzip.decompress(content) if compressed else content
-
-
-def printable(text: str) -> str:
-    """Return a name in one line that any file or terminal takes: what cannot be printed is escaped."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def named(counts: Mapping[str, Sequence[str]]) -> str:

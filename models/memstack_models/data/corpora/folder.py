@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, model_validator
 
 from memstack import SPLITS, Corpus, CorpusError, CorpusOptions, Document, Split, check_split
+from memstack.contract.errors import printable
 from memstack.plugins.config import Frozen
 from memstack.plugins.paths import in_full
 from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.config import Patterns
-from memstack_models.data.corpora.files import File, UnreadableError, choose, named, printable, unreadable
+from memstack_models.data.corpora.files import File, UnreadableError, choose, named, unreadable
 from memstack_models.data.corpora.hashed import split_by_hash
 from memstack_models.data.corpora.listing import list_files
 

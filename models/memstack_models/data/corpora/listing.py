@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memstack_models.data.corpora.files import File, UnreadableError, printable
+from memstack.contract.errors import printable
+from memstack_models.data.corpora.files import File, UnreadableError
 
 OTHERS = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
