@@ -1,10 +1,30 @@
-"""Step: what one training step measured."""
+"""A part of a training step, and what a whole one measured."""
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+from memstack import MemoryBank
+from memstack_models.data.reader import IGNORED
 from memstack_models.training.records import Recall, StepEntry
+from memstack_models.transformer.cache import Cache
+from memstack_models.transformer.transformer import SegmentOutput, Transformer
+
+
+def loss_of(
+    model: Transformer, segment: tuple[Tensor, Tensor], bank: MemoryBank, cache: Cache, tokens: int, *, half: bool
+) -> tuple[Tensor, SegmentOutput]:
+    """The loss of tokens and targets (rows, segment), as its share of the mean over so many; and what they add.
+
+    ``half`` has matrix products computed in bfloat16.
+    """
+    inputs, targets = segment
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+        logits, new = model(inputs, bank, cache)
+    flat = logits.flatten(0, 1).float()
+    return cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="sum") / tokens, new
 
 
 @dataclass(frozen=True, kw_only=True)

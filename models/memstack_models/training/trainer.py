@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from memstack.contract.errors import MemstackError
@@ -30,7 +29,7 @@ from memstack_models.training.errors import (
 )
 from memstack_models.training.identity import deciding, refuse_edits
 from memstack_models.training.lock import locked
-from memstack_models.training.model import new_model
+from memstack_models.training.model import checkpointed_layers, new_model
 from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,
@@ -44,7 +43,7 @@ from memstack_models.training.records import LogEntry, Perplexity, ValidationEnt
 from memstack_models.training.saved import RANDOM, RANDOM_CUDA, SavedState
 from memstack_models.training.signals import Signals, tell_at_once
 from memstack_models.training.sizes import refuse_too_large
-from memstack_models.training.step import Step
+from memstack_models.training.step import Step, loss_of
 from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream, training_streams
 from memstack_models.transformer.transformer import SegmentOutput
@@ -263,11 +262,9 @@ class Trainer:
 
     def _backward(self, stream: Stream, segment: Segment, tokens: int) -> tuple[float, SegmentOutput]:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
+        inputs = segment.tokens.to(self.device), segment.targets.to(self.device)
         half = self.run.train.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits, new = self.model(segment.tokens.to(self.device), stream.bank, stream.cache)
-        targets = segment.targets.flatten().to(self.device)
-        loss = cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=IGNORED, reduction="sum") / tokens
+        loss, new = loss_of(self.model, inputs, stream.bank, stream.cache, tokens, half=half)
         loss.backward()
         return float(loss.detach()), new
 
@@ -287,9 +284,3 @@ class Trainer:
             search_ms=round(1e3 * sum(s["search"] for s in spent), 1),
             add_ms=round(1e3 * sum(s["add"] for s in spent), 1),
         )
-
-
-def checkpointed_layers(run: RunConfig) -> frozenset[int]:
-    """The layers whose activations the configuration would have computed again, counted from 1."""
-    layers = {"none": (), "memory": run.model.memory_layers, "all": range(1, run.model.layers + 1)}
-    return frozenset(layers[run.train.checkpoint_activations])
