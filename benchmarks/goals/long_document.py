@@ -118,7 +118,7 @@ def report(watch: Watch, stored: float) -> None:
         echo(
             f"{min(start + STRETCH, last + max(watch.tokens)):11,}  {max(_of(watch.memory, part)):10.0f}  "
             f"{statistics.median(_of(watch.seconds, part)):9.3f}  "
-            f"{perplexity(sum(_of(watch.nats, part)), sum(_of(watch.tokens, part))):10.2f}"
+            f"{perplexity(sum(_of(watch.nats, part)), int(sum(_of(watch.tokens, part)))):10.2f}"
         )
     beside = watch.peak - watch.before - stored
     echo(

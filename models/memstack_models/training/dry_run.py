@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -89,8 +90,8 @@ class _Watched(TorchDispatchMode):
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
         taken, given = _tensors((args, kwargs)), _tensors(made)
-        before = {each.untyped_storage()._cdata for each in taken}
-        fresh = [each for each in given if each.untyped_storage()._cdata not in before]
+        before = {StorageWeakRef(each.untyped_storage()) for each in taken}
+        fresh = [each for each in given if StorageWeakRef(each.untyped_storage()) not in before]
         for each in fresh:
             self._hold(each)
         if func.namespace == "prim":  # a question about a tensor, which only one without numbers answers by a call
