@@ -16,6 +16,7 @@ from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
+from memstack_models.training.curves import check_curves
 from memstack_models.training.device import pick_device
 from memstack_models.training.estimate import refused
 from memstack_models.training.perplexity import Evaluation, Observe, evaluate
@@ -29,6 +30,7 @@ from memstack_models.transformer.transformer import Transformer
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it."""
     # Reading may take minutes, and this is known now.
+    check_curves(run.train.curves)
     refuse_with_table(run, folder, tokenizer.vocab_size, pick_device(run.train.device))
     corpus = tokenized(run.data, "train", tokenizer)
     notice(corpus, run)

@@ -1,5 +1,6 @@
 """A part of a training step, and what a whole one measured."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +41,9 @@ class Step:
     search_ms: float
     add_ms: float
 
-    def logged(self, probed: Recall) -> StepEntry:
-        """Return the step as the log keeps it."""
+    def logged(self, probed: Recall, ages: Mapping[int, float] | None = None) -> StepEntry:
+        """Return the step as the log keeps it; ``ages`` are those of what was found, by layer."""
         shares = tuple(tuple(round(share, 4) for share in heads) for heads in self.memory_share.tolist())
-        return StepEntry.model_validate(vars(self) | dict(probed) | {"memory_share": shares})
+        by_layer = {str(layer): round(age, 1) for layer, age in (ages or {}).items()}
+        other = {"memory_share": shares, "age_by_layer": by_layer or None}
+        return StepEntry.model_validate(vars(self) | dict(probed) | other)

@@ -19,6 +19,7 @@ from memstack_models.data.errors import CheckpointError
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
+from memstack_models.training.curves import check_curves, curves
 from memstack_models.training.device import pick_device
 from memstack_models.training.errors import (
     DivergedError,
@@ -30,7 +31,7 @@ from memstack_models.training.errors import (
 from memstack_models.training.identity import deciding, refuse_edits
 from memstack_models.training.lock import locked
 from memstack_models.training.model import checkpointed_layers, new_model
-from memstack_models.training.monitoring import MemoryMonitor, probed_entry
+from memstack_models.training.monitoring import MemoryMonitor, mean_ages, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,
     learning_rate,
@@ -48,9 +49,11 @@ from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream, training_streams
 from memstack_models.transformer.transformer import SegmentOutput
 
-Report = Callable[[LogEntry], None]
+Report = Callable[[LogEntry], object]
 GAIN = 0.01
 """The part of the perplexity that the memory must save for its gain to have appeared."""
+AGES_EVERY = 10
+"""Searches of a memory from one look at how old what it found is to the next, at the most."""
 OF_MEMORY = "memory_bias", "memory_age"
 """Parameters that nothing is learned of where a model remembers nothing."""
 
@@ -76,6 +79,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(run.train.seed)
         self.run, self.folder = run, folder
+        check_curves(run.train.curves)
         self.device = pick_device(run.train.device)
         memory = None if memory_off else run.memory
         refuse_too_large(run, vocab_size, self.device, memory)
@@ -86,7 +90,8 @@ class Trainer:
             self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
         streams = training_streams(run, documents, self.device, memory)
-        self.monitors = [MemoryMonitor(stream.bank, self.model, run.memory.probe) for stream in streams]
+        every = min(AGES_EVERY, run.train.log_every)
+        self.monitors = [MemoryMonitor(each.bank, self.model, run.memory.probe, "cpu", every) for each in streams]
         pairs = zip(streams, self.monitors, strict=True)
         self.streams = [replace(stream, bank=monitor.bank) for stream, monitor in pairs]
         self.validation, self.token_bytes = validation, token_bytes
@@ -114,7 +119,8 @@ class Trainer:
             with nullcontext() if held else locked(self.folder) as notice, signals, self._ended(signals):
                 for line in filter(None, (notice, run_folder.rewind_log(self.folder, self.step))):
                     tell(line)
-                self._advance_to_the_end(report, tick, signals)
+                with curves(self.run, self.folder) as draw:
+                    self._advance_to_the_end(lambda entry: (draw(entry), report(entry)), tick, signals)
         except TrainingStopped:
             signals.hand_on()
             raise
@@ -130,7 +136,10 @@ class Trainer:
             step = self.advance()
             tick(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
-                entry = step.logged(probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]))
+                entry = step.logged(
+                    probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]),
+                    mean_ages(watch.take_ages() for watch in self.monitors),
+                )
                 run_folder.append_log(self.folder, entry)
                 report(entry)
             if self.step % config.checkpoint_every == 0 or self.step == config.steps:
