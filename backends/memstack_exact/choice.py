@@ -1,6 +1,7 @@
 """The choice of a first pass: by the option's name, the store's device and dtype, and what the machine can run."""
 
 import logging
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -34,6 +35,16 @@ def choose_first_pass(name: FirstPassName, shape: MemoryShape, store: StoreOptio
         # A cause is what can be mended; what processor this is cannot.
         _log_once(logging.INFO if error.__cause__ is None else logging.WARNING, str(error))
         return None
+
+
+def first_pass_bytes(name: FirstPassName, shape: MemoryShape, store: StoreOptions) -> int | None:
+    """Return what the first pass of that name would keep, which is not made; 0 without one, None for one on a GPU."""
+    one = choose_first_pass(name, replace(shape, rows=1, heads=1, capacity=1), store)
+    if one is None:
+        return 0
+    from memstack_exact.cpu.first_pass import CpuFirstPass
+
+    return CpuFirstPass.bytes_of(shape) if isinstance(one, CpuFirstPass) else None
 
 
 def _cpu_pass(name: FirstPassName, shape: MemoryShape, store: StoreOptions) -> FirstPass:

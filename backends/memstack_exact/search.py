@@ -8,7 +8,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from memstack import IndexedMemory, MemoryShape
-from memstack_exact.choice import FirstPassName, choose_first_pass
+from memstack_exact.choice import FirstPassName, choose_first_pass, first_pass_bytes
 
 
 class ExactMemory(IndexedMemory):
@@ -58,6 +58,10 @@ class ExactMemory(IndexedMemory):
                     torch.arange(n, dtype=torch.int64, device="cpu")[None],
                     keys,
                 )
+
+    @classmethod
+    def index_bytes(cls, shape: MemoryShape, options: Options) -> int | None:
+        return first_pass_bytes(options.first_pass, shape, options)
 
     def index_add(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]

@@ -135,6 +135,11 @@ class Registry:
         can = device.type in self.spec(name).devices and "device" in type(known).model_fields
         return ({"device": str(device)} if can else {}) | dict(options)
 
+    def index_bytes(self, name: str, shape: MemoryShape, options: BackendOptions) -> int | None:
+        """Return what a backend keeps beside keys and values when its memories are full; None where it does not say."""
+        says = getattr(self.backend_class(name), "index_bytes", None)
+        return None if says is None else says(shape, options)
+
     def create(self, name: str, shape: MemoryShape, **options: Any) -> Memory:
         """Build a memory of that backend."""
         import torch  # here, for listing what there is does without

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memstack.contract.errors import ShapeError
+from memstack.plugins.machine import machine_bytes
 from memstack.plugins.specs import BackendOptions
 
 if TYPE_CHECKING:
@@ -17,9 +14,22 @@ if TYPE_CHECKING:
 
 MOST = 1 << 62
 """Bytes that no machine has, and beyond which sizes do not fit the numbers that count them."""
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 """Of one number of a stored vector, by the option ``dtype``; one byte where nothing says so."""
+SCALE = {"int8": 2}
+"""Of what a vector has beside its numbers, by ``dtype``."""
 MEND = "lower capacity or rows, store in a dtype of fewer bits, or elsewhere"
+
+
+def vector_bytes(dim: int, dtype: str = "") -> int:
+    """Return what one stored vector of ``dim`` numbers takes; of a dtype that is not known, a byte each."""
+    return dim * BYTES.get(dtype, 1) + SCALE.get(dtype, 0)
+
+
+def store_bytes(shape: MemoryShape, dtype: str = "") -> int:
+    """Return what the keys and values of a memory take in all: those of ``IndexedMemory``, to the byte."""
+    vectors = shape.rows * shape.heads * shape.capacity + 1  # and one that stands for none
+    return vectors * (vector_bytes(shape.key_dim, dtype) + vector_bytes(shape.value_dim, dtype))
 
 
 def refuse_too_large(shape: MemoryShape, options: BackendOptions) -> None:
@@ -29,7 +39,7 @@ def refuse_too_large(shape: MemoryShape, options: BackendOptions) -> None:
     another place knows its own room.
     """
     numbers = prod((shape.rows, shape.heads, shape.capacity, shape.key_dim + shape.value_dim))
-    needed = numbers * BYTES.get(getattr(options, "dtype", ""), 1)
+    needed = store_bytes(shape, getattr(options, "dtype", ""))
     if needed >= MOST or max(numbers, shape.capacity) >= MOST:
         raise too_large(shape, f"it needs {needed:.3g} bytes, which no machine has")
     if str(getattr(options, "device", "")) != "cpu" or getattr(options, "folder", None) is not None:
@@ -43,14 +53,3 @@ def refuse_too_large(shape: MemoryShape, options: BackendOptions) -> None:
 def too_large(shape: MemoryShape, reason: str) -> ShapeError:
     """Return the error of a memory for which there is no room."""
     return ShapeError(f"a memory of {shape} cannot be made: {reason}: {MEND}")
-
-
-def machine_bytes() -> int | None:
-    """Return the bytes of this machine's memory, what it may swap included; None where that is not known."""
-    with contextlib.suppress(OSError):
-        found = dict(re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE))
-        if "MemTotal" in found:
-            return 1024 * (int(found["MemTotal"]) + int(found.get("SwapTotal", 0)))
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -33,8 +33,8 @@ class IndexedMemory(Memory):
     memory: any number may ask.
 
     What a backend may use of this class: ``options``, ``shape``, ``device``, ``dtype``, ``lengths``, ``written``,
-    ``stored_keys`` and ``nearest_slots``; what it may say: ``exact`` and ``in_order``. All else is out of its reach, so
-    that its own attributes may have any other name.
+    ``stored_keys`` and ``nearest_slots``; what it may say: ``exact``, ``in_order`` and ``index_bytes``. All else is out
+    of its reach, so that its own attributes may have any other name.
     """
 
     class Options(StoreOptions):
@@ -95,6 +95,14 @@ class IndexedMemory(Memory):
         """
         self.index_forget(rows)
         self.__ledger.index_stored(self, rows)
+
+    @classmethod
+    def index_bytes(cls, shape: MemoryShape, options: Any) -> int | None:
+        """Return what the index of full memories keeps beside their keys and values; None, as here, if that depends.
+
+        Of memories that are not made yet: for an estimate. ``options`` are the class's own.
+        """
+        return None
 
     # What it gets -----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from memstack.contract.errors import ShapeError
 from memstack.contract.shape import MemoryShape
 from memstack.contract.validation import usable_device
 from memstack.plugins.placement import PLACEMENT
+from memstack.plugins.room import store_bytes
 from memstack.plugins.specs import BackendOptions
 from memstack.store.int8 import Quantised, Vectors
 
@@ -68,7 +69,7 @@ def new_vectors(shape: MemoryShape, dim: int, options: StoreOptions) -> Vectors:
             numbers if dtype.is_floating_point else Quantised(numbers, new_zeros((entries, 1), torch.bfloat16, options))
         )
     except (RuntimeError, OSError) as error:
-        gigabytes = entries * (shape.key_dim + shape.value_dim) * dtype.itemsize / 1e9
+        gigabytes = store_bytes(shape, options.dtype) / 1e9
         reason = error.strerror if isinstance(error, OSError) else "more than there is"
         raise ShapeError(
             f"a memory of {shape} needs {gigabytes:,.1f} GB on {options.folder or options.device} ({reason}): "

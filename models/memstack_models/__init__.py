@@ -21,6 +21,15 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             ),
         ),
         memstack.CommandSpec(
+            name="estimate",
+            target="memstack_models.cli.estimate:estimate_command",
+            summary="Tell the bytes of a training and the seconds of its step, before anything is made.",
+            examples=(
+                "memstack estimate stdlib-small --set memory.capacity=262144",
+                "memstack estimate paper-200m --json estimate.json",
+            ),
+        ),
+        memstack.CommandSpec(
             name="eval",
             target="memstack_models.cli.evaluate:eval_command",
             summary="Evaluate a checkpoint on held-out documents, with and without its memory.",

@@ -12,7 +12,7 @@ from benchmarks.goals import step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
-SCRIPTS = ["exact", "gpu", "growth", "on_disk", "peer", "step"]
+SCRIPTS = ["exact", "gpu", "growth", "long_document", "on_disk", "peer", "step"]
 PARTS = {"__init__", "gpu_results", "growth_results", "peer_worker"}
 
 

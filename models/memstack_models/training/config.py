@@ -47,6 +47,9 @@ class TrainConfig(Frozen):
     """Steps between validations with and without memory; 0 is never."""
     validate_tokens: Annotated[Count, PLACEMENT] = 16384
     """Tokens read of each validation document then."""
+    curves: Annotated[Literal["none", "tensorboard", "wandb"], PLACEMENT] = "none"
+    """Where curves are drawn beside the log: TensorBoard's event files in the run's folder, or W&B, which sends them
+    away. A run that goes on may ask for them late: they are made from the log."""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":

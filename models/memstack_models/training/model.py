@@ -15,3 +15,9 @@ def new_model(run: RunConfig, vocab_size: int) -> Transformer:
             return Transformer(run.model, vocab_size, run.memory.neighbours)
     finally:
         torch.set_default_dtype(before)
+
+
+def checkpointed_layers(run: RunConfig) -> frozenset[int]:
+    """The layers whose activations the configuration would have computed again, counted from 1."""
+    layers = {"none": (), "memory": run.model.memory_layers, "all": range(1, run.model.layers + 1)}
+    return frozenset(layers[run.train.checkpoint_activations])

@@ -1,11 +1,13 @@
 """A bank's memories while they are used: how long their verbs take and, where search is approximate, its recall."""
 
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 import torch
 
 from memstack import MemoryBank
 from memstack.plugins.config import ProbeConfig
+from memstack.wrappers.age_probe import AgeProbe
 from memstack.wrappers.recall_probe import Probed, RecallProbe
 from memstack.wrappers.timing import TimedMemory
 from memstack_models.training.records import Recall
@@ -16,11 +18,17 @@ from memstack_models.transformer.transformer import Transformer
 class MemoryMonitor:
     """Measures the memories of a bank as long as its own ``bank`` is used in that one's place.
 
-    Recall is measured where the search is not exact. Times include an accelerator's work if its ``device`` is given.
+    Recall is measured where the search is not exact; how long ago what is found was added, at every ``ages_every``-th
+    search. Times include an accelerator's work if its ``device`` is given.
     """
 
     def __init__(
-        self, bank: MemoryBank, model: Transformer, probe: ProbeConfig, device: torch.device | str = "cpu"
+        self,
+        bank: MemoryBank,
+        model: Transformer,
+        probe: ProbeConfig,
+        device: torch.device | str = "cpu",
+        ages_every: int = 0,
     ) -> None:
         self._timed = {layer: TimedMemory(inside, device) for layer, inside in bank.items()}
         self._probes = {
@@ -28,13 +36,20 @@ class MemoryMonitor:
             for layer, timed in self._timed.items()
             if probe.every and not timed.exact
         }
-        self.bank = MemoryBank({**self._timed, **self._probes})
+        probed = {**self._timed, **self._probes}
+        self._ages = {layer: AgeProbe(each, ages_every) for layer, each in probed.items() if ages_every}
+        self.bank = MemoryBank({**probed, **self._ages})
         """The bank's memories, measured."""
 
     def take_seconds(self) -> dict[str, float]:
         """Seconds in search, add and reset, of all memories together."""
         taken = [timed.take() for timed in self._timed.values()]
         return {verb: sum(seconds[verb] for seconds in taken) for verb in ("search", "add", "reset")}
+
+    def take_ages(self) -> dict[int, float]:
+        """The mean age of what each layer found, in entries; of layers where nothing was found there is none."""
+        taken = {layer: probe.take() for layer, probe in self._ages.items()}
+        return {layer: age for layer, age in taken.items() if age is not None}
 
     def take_probed(self) -> list[Probed]:
         """What the probes of all memories measured."""
@@ -50,6 +65,13 @@ def probed_entry(probed: list[Probed]) -> Recall:
         attention_mass_recall=round(fmean(each.attention_mass_recall for each in probed), 4),
         age=round(fmean(each.age for each in probed), 1),
     )
+
+
+def mean_ages(taken: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """Means by layer, of what several monitors measured."""
+    kept = list(taken)
+    layers = sorted({layer for ages in kept for layer in ages})
+    return {layer: fmean(ages[layer] for ages in kept if layer in ages) for layer in layers}
 
 
 def _probe(memory: TimedMemory, attention: Attention, config: ProbeConfig) -> RecallProbe:

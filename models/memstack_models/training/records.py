@@ -47,6 +47,8 @@ class StepEntry(Record, Recall):
     search_ms: float
     """Of all memories together, since the entry before."""
     add_ms: float
+    age_by_layer: dict[str, float] | None = None
+    """How many entries ago what each memory layer found had been added, on average; None in entries of earlier runs."""
 
 
 class ValidationEntry(Record):

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from memstack.contract.errors import MemstackError
@@ -20,6 +19,7 @@ from memstack_models.data.errors import CheckpointError
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
+from memstack_models.training.curves import check_curves, curves
 from memstack_models.training.device import pick_device
 from memstack_models.training.errors import (
     DivergedError,
@@ -30,8 +30,8 @@ from memstack_models.training.errors import (
 )
 from memstack_models.training.identity import deciding, refuse_edits
 from memstack_models.training.lock import locked
-from memstack_models.training.model import new_model
-from memstack_models.training.monitoring import MemoryMonitor, probed_entry
+from memstack_models.training.model import checkpointed_layers, new_model
+from memstack_models.training.monitoring import MemoryMonitor, mean_ages, probed_entry
 from memstack_models.training.optimizers import (
     create_optimizer,
     learning_rate,
@@ -44,14 +44,16 @@ from memstack_models.training.records import LogEntry, Perplexity, ValidationEnt
 from memstack_models.training.saved import RANDOM, RANDOM_CUDA, SavedState
 from memstack_models.training.signals import Signals, tell_at_once
 from memstack_models.training.sizes import refuse_too_large
-from memstack_models.training.step import Step
+from memstack_models.training.step import Step, loss_of
 from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream, training_streams
 from memstack_models.transformer.transformer import SegmentOutput
 
-Report = Callable[[LogEntry], None]
+Report = Callable[[LogEntry], object]
 GAIN = 0.01
 """The part of the perplexity that the memory must save for its gain to have appeared."""
+AGES_EVERY = 10
+"""Searches of a memory from one look at how old what it found is to the next, at the most."""
 OF_MEMORY = "memory_bias", "memory_age"
 """Parameters that nothing is learned of where a model remembers nothing."""
 
@@ -77,6 +79,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(run.train.seed)
         self.run, self.folder = run, folder
+        check_curves(run.train.curves)
         self.device = pick_device(run.train.device)
         memory = None if memory_off else run.memory
         refuse_too_large(run, vocab_size, self.device, memory)
@@ -87,7 +90,8 @@ class Trainer:
             self.model.compile(fullgraph=True, dynamic=False)
         self.optimizer = create_optimizer(self.model, run.train)
         streams = training_streams(run, documents, self.device, memory)
-        self.monitors = [MemoryMonitor(stream.bank, self.model, run.memory.probe) for stream in streams]
+        every = min(AGES_EVERY, run.train.log_every)
+        self.monitors = [MemoryMonitor(each.bank, self.model, run.memory.probe, "cpu", every) for each in streams]
         pairs = zip(streams, self.monitors, strict=True)
         self.streams = [replace(stream, bank=monitor.bank) for stream, monitor in pairs]
         self.validation, self.token_bytes = validation, token_bytes
@@ -115,7 +119,8 @@ class Trainer:
             with nullcontext() if held else locked(self.folder) as notice, signals, self._ended(signals):
                 for line in filter(None, (notice, run_folder.rewind_log(self.folder, self.step))):
                     tell(line)
-                self._advance_to_the_end(report, tick, signals)
+                with curves(self.run, self.folder) as draw:
+                    self._advance_to_the_end(lambda entry: (draw(entry), report(entry)), tick, signals)
         except TrainingStopped:
             signals.hand_on()
             raise
@@ -131,7 +136,10 @@ class Trainer:
             step = self.advance()
             tick(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
-                entry = step.logged(probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]))
+                entry = step.logged(
+                    probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]),
+                    mean_ages(watch.take_ages() for watch in self.monitors),
+                )
                 run_folder.append_log(self.folder, entry)
                 report(entry)
             if self.step % config.checkpoint_every == 0 or self.step == config.steps:
@@ -263,11 +271,9 @@ class Trainer:
 
     def _backward(self, stream: Stream, segment: Segment, tokens: int) -> tuple[float, SegmentOutput]:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
+        inputs = segment.tokens.to(self.device), segment.targets.to(self.device)
         half = self.run.train.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            logits, new = self.model(segment.tokens.to(self.device), stream.bank, stream.cache)
-        targets = segment.targets.flatten().to(self.device)
-        loss = cross_entropy(logits.flatten(0, 1).float(), targets, ignore_index=IGNORED, reduction="sum") / tokens
+        loss, new = loss_of(self.model, inputs, stream.bank, stream.cache, tokens, half=half)
         loss.backward()
         return float(loss.detach()), new
 
@@ -287,9 +293,3 @@ class Trainer:
             search_ms=round(1e3 * sum(s["search"] for s in spent), 1),
             add_ms=round(1e3 * sum(s["add"] for s in spent), 1),
         )
-
-
-def checkpointed_layers(run: RunConfig) -> frozenset[int]:
-    """The layers whose activations the configuration would have computed again, counted from 1."""
-    layers = {"none": (), "memory": run.model.memory_layers, "all": range(1, run.model.layers + 1)}
-    return frozenset(layers[run.train.checkpoint_activations])

@@ -36,7 +36,6 @@ def break_corpus(corpus: Path, how: str) -> None:
         ("", ["model=tiny"], "model: "),
         ("", ["train.device=gpu"], "train.device 'gpu' cannot be used here"),
         ("", ["memory.options.device=gpu"], "device 'gpu' cannot be used here"),
-        ("", ["memory.capacity=1000000000000000"], "(more than there is): lower capacity"),
         (
             "",
             ["train.accumulation=2", "train.rows=8", "data.corpus=one", "train.validate_every=0"],
