@@ -39,6 +39,24 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             ),
         ),
         memstack.CommandSpec(
+            name="explain",
+            target="memstack_models.cli.explain:explain_command",
+            summary="Write a page of where memory helps: every token, and what was retrieved for it.",
+            examples=(
+                "memstack explain stdlib-small my_module.py",
+                "memstack explain runs/mine chapter-1.txt chapter-2.txt --tokens 20000 --out runs/chapters.html",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="definitions",
+            target="memstack_models.cli.definitions:definitions_command",
+            summary="Count how often the use of a name retrieves its definition, beside what chance would.",
+            examples=(
+                "memstack definitions stdlib-small",
+                "memstack definitions runs/mine --data my-theories --language isabelle --json definitions.json",
+            ),
+        ),
+        memstack.CommandSpec(
             name="compare",
             target="memstack_models.cli.compare:compare_command",
             summary="Compare memories of a checkpoint (perplexity, recall, times), or several runs on one text.",

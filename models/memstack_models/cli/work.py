@@ -81,7 +81,7 @@ def evaluate_with_progress(
     model: Transformer,
     stream: Stream,
     tokenizer: Tokenizer,
-    observe: Observe = lambda segment, nats: None,
+    observe: Observe = lambda segment, nats, new: None,
 ) -> Evaluation:
     """Evaluate under a progress bar of tokens."""
     with progress_bar() as progress:

@@ -28,7 +28,7 @@ class TokenLosses:
 
     _parts: list[tuple[Tensor, ...]] = field(default_factory=list[tuple[Tensor, ...]])
 
-    def observe(self, segment: Segment, nats: Tensor) -> None:
+    def observe(self, segment: Segment, nats: Tensor, _new: object = None) -> None:
         """Keep what a segment's targets cost, (rows, segment)."""
         read = segment.targets != IGNORED
         documents = segment.document[:, None].expand_as(read)

@@ -11,13 +11,14 @@ from memstack.contract.metrics import bits_per_byte, perplexity
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.training.records import Perplexity
 from memstack_models.training.stream import Stream
-from memstack_models.transformer.transformer import Transformer
+from memstack_models.transformer.transformer import SegmentOutput, Transformer
 
 EDGES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18)
 BUCKETS = ("0-1k", "1k-4k", "4k-16k", "16k-64k", "64k-256k", "256k+")
 BEYOND_4K = BUCKETS.index("4k-16k")
-Observe = Callable[[Segment, Tensor], None]
-"""Told a segment and the nats of its targets (rows, segment), on the CPU; 0 where a target is IGNORED."""
+Observe = Callable[[Segment, Tensor, SegmentOutput], None]
+"""Told a segment, the nats of its targets (rows, segment), on the CPU, 0 where a target is IGNORED; and all the rest
+that the model made of it."""
 
 
 @dataclass
@@ -89,7 +90,7 @@ def evaluate(
     stream: Stream,
     token_bytes: Tensor,
     advance: Callable[[int], None] = lambda tokens: None,
-    observe: Observe = lambda segment, nats: None,
+    observe: Observe = lambda segment, nats, new: None,
 ) -> Evaluation:
     """Walk every document of the stream from its start to its end; the stream's memories should be new.
 
@@ -105,7 +106,7 @@ def evaluate(
             logits, new = model(segment.tokens.to(device), stream.bank, stream.cache)
             stream.commit(new)
             nats = _nats(segment, logits)
-            observe(segment, nats)
+            observe(segment, nats, new)
             advance(_count(result, segment, nats, token_bytes))
     finally:
         model.train(was_training)

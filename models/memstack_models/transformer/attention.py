@@ -55,7 +55,7 @@ class Attention(nn.Module):
         memory: Memory | None,
         neighbours: int,
     ) -> tuple[Tensor, LayerKV, Tensor | None]:
-        """Return the layer's output, what it adds to cache and memory, and each head's mean weight on the memory."""
+        """Return the layer's output, what it adds to cache and memory, and the weight (B, H, T) on the memory."""
         q_BHTD = normalize(self._split(self.query(x_BTC)), dim=-1)
         raw_BGTD = self._split(self.key(x_BTC))
         k_BGTD = normalize(self._smeared(raw_BGTD, past), dim=-1)
@@ -68,7 +68,7 @@ class Attention(nn.Module):
         share = None
         if memory is not None:
             mixed_BHTD, share_BHT = self._merged(memory, q_BHTD, mixed_BHTD, lse_BHT, neighbours)
-            share = share_BHT.detach().mean((0, 2))
+            share = share_BHT.detach()
         return self.dropout(self.out(mixed_BHTD.transpose(1, 2).flatten(2).to(x_BTC.dtype))), new, share
 
     def _split(self, x: Tensor) -> Tensor:

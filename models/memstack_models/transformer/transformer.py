@@ -21,8 +21,13 @@ class SegmentOutput:
     """What a segment adds: the step, not the model, writes it to cache and memory once backward is done."""
 
     layers: tuple[LayerKV, ...]
-    memory_share: Float[Tensor, "memory_layers heads"]
-    """Mean attention weight that each head of each memory layer gave to retrieved entries."""
+    shares: Float[Tensor, "memory_layers rows heads segment"]
+    """Attention weight that each token, by each head of each memory layer, gave to retrieved entries."""
+
+    @property
+    def memory_share(self) -> Float[Tensor, "memory_layers heads"]:
+        """The mean of it, over rows and tokens."""
+        return self.shares.mean((1, 3))
 
     def of_layers(self, layers: Iterable[int]) -> dict[int, tuple[Tensor, Tensor]]:
         """Return the keys and values of these layers, counted from 1, as a memory bank takes them."""
@@ -88,9 +93,9 @@ class Transformer(nn.Module):
             layers.append(new)
             shares += [share] if share is not None else []
         logits = self.norm(x) @ self.embedding.weight.T * self.config.dim**-0.5
-        return logits, SegmentOutput(
-            tuple(layers), torch.stack(shares) if shares else x.new_zeros(0, self.config.heads)
-        )
+        rows, segment = tokens.shape
+        none = x.new_zeros(0, rows, self.config.heads, segment)
+        return logits, SegmentOutput(tuple(layers), torch.stack(shares) if shares else none)
 
     def attention(self, layer: int) -> Attention:
         """The attention of a layer, counted from 1."""

@@ -12,6 +12,7 @@ from memstack import Memory
 from memstack.testing import check_wrapper
 from memstack.wrappers.base import MemoryWrapper
 from memstack.wrappers.recall_probe import RecallProbe
+from memstack.wrappers.retrieval_log import RetrievalLog
 from memstack.wrappers.timing import TimedMemory
 
 WRAPPERS: dict[str, Callable[[Memory], Memory]] = {
@@ -21,6 +22,7 @@ WRAPPERS: dict[str, Callable[[Memory], Memory]] = {
     "probed": lambda memory: RecallProbe(memory, every=0),
     "probed and timed": lambda memory: RecallProbe(TimedMemory(memory), every=2),
     "recorded": Tap,
+    "logged": RetrievalLog,
 }
 
 
