@@ -4,18 +4,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from memstack.cli.console import progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
-from memstack_models.data.load import tokenized
-from memstack_models.data.tokenized import TokenizedCorpus, short_documents
+from memstack_models.data.tokenized import TokenizedCorpus
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
-from memstack_models.training.device import pick_device
+from memstack_models.training.creating import new_trainer, notices
 from memstack_models.training.perplexity import Evaluation, Observe, evaluate
 from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.stream import Stream
@@ -25,19 +22,12 @@ from memstack_models.transformer.transformer import Transformer
 
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it."""
-    pick_device(run.train.device)  # reading may take minutes, and this is known now
-    corpus = tokenized(run.data, "train", tokenizer)
-    notice(corpus, run)
-    held_out: list[torch.Tensor] = []
-    if run.train.validate_every:
-        limits = run.train.validate_tokens, run.eval.documents
-        held_out = tokenized(run.data, "validation", tokenizer, *limits).documents
-    return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
+    return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"))
 
 
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
     """Print what whoever trains or evaluates on these documents should know."""
-    for line in filter(None, (corpus.notice, short_documents(corpus, run.train.segment))):
+    for line in notices(corpus, run):
         say(f"note: {line}")
 
 
