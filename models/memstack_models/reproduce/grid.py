@@ -120,6 +120,8 @@ class ScaleConfig(Frozen):
     set: Texts = ()
     with_memory: Texts = ()
     """Of the models that have a memory."""
+    of_corpus: Mapping[Name, Texts] = {}
+    """Of single corpora."""
 
     def entries(self, size: int) -> int:
         """A size of the paper's at this scale."""

@@ -113,7 +113,14 @@ def configured(cell: Cell, request: Request, scale: ScaleConfig, corpus: str, se
     """Return the configuration of a cell: the scale's recipe, and what is set over it, the request's settings last."""
     remembering = [each for each in scale.with_memory if cell.memory and each.partition("=")[0] not in cell.leave]
     memory = f"memory.capacity={scale.entries(cell.memory)}" if cell.memory else "model.memory_layers=[]"
-    settings = [*scale.set, *remembering, memory, *cell.set, *cell.at.get(request.scale, ())]
+    settings = [
+        *scale.set,
+        *scale.of_corpus.get(corpus, ()),
+        *remembering,
+        memory,
+        *cell.set,
+        *cell.at.get(request.scale, ()),
+    ]
     settings += [*settings_of(corpus, request.data), f"train.seed={seed}", *request.overrides]
     return run_folder.recipe(scale.recipe, settings)
 
