@@ -4,6 +4,23 @@ from collections.abc import Sequence
 
 import memstack
 
+DEMO = memstack.CommandSpec(
+    name="demo",
+    target="memstack_models.cli.demo:demo_command",
+    summary="Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
+    examples=("memstack demo", "memstack demo --backend hnsw --out runs/hnsw-demo"),
+)
+REPRODUCE = memstack.CommandSpec(
+    name="reproduce",
+    target="memstack_models.cli.reproduce:reproduce_command",
+    summary="Make a table or figure of the paper again, with the published figures beside it.",
+    examples=(
+        "memstack reproduce table4 --scale tiny",
+        "memstack reproduce figure6 --only isabelle --seeds 3",
+        "memstack reproduce table4 --dry-run",
+    ),
+)
+
 
 @memstack.hookimpl
 def memstack_commands() -> Sequence[memstack.CommandSpec]:
@@ -86,12 +103,8 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             summary="Write a run's weights in bfloat16 to a folder that can be shared.",
             examples=("memstack export runs/mine shared/mine",),
         ),
-        memstack.CommandSpec(
-            name="demo",
-            target="memstack_models.cli.demo:demo_command",
-            summary="Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
-            examples=("memstack demo", "memstack demo --backend hnsw --out runs/hnsw-demo"),
-        ),
+        DEMO,
+        REPRODUCE,
     ]
 
 

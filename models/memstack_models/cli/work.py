@@ -4,55 +4,37 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from memstack.cli.console import ERR, progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.cli.bytes_table import bytes_table
-from memstack_models.data.load import tokenized
-from memstack_models.data.tokenized import TokenizedCorpus, short_documents
+from memstack_models.data.tokenized import TokenizedCorpus
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
 from memstack_models.training.config import RunConfig
-from memstack_models.training.curves import check_curves
-from memstack_models.training.device import pick_device
+from memstack_models.training.creating import new_trainer, notices
 from memstack_models.training.estimate import refused
 from memstack_models.training.perplexity import Evaluation, Observe, evaluate
 from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
-from memstack_models.training.sizes import TooLargeError, refuse_too_large
+from memstack_models.training.sizes import TooLargeError
 from memstack_models.training.stream import Stream
 from memstack_models.training.trainer import Trainer
 from memstack_models.transformer.transformer import Transformer
 
 
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
-    """Read the corpus and build what trains on it."""
-    # Reading may take minutes, and this is known now.
-    check_curves(run.train.curves)
-    refuse_with_table(run, folder, tokenizer.vocab_size, pick_device(run.train.device))
-    corpus = tokenized(run.data, "train", tokenizer)
-    notice(corpus, run)
-    held_out: list[torch.Tensor] = []
-    if run.train.validate_every:
-        limits = run.train.validate_tokens, run.eval.documents
-        held_out = tokenized(run.data, "validation", tokenizer, *limits).documents
-    return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
-
-
-def refuse_with_table(run: RunConfig, folder: Path, vocab_size: int, device: torch.device) -> None:
-    """TooLargeError if the run cannot fit into this machine, once all that it takes stands on standard error."""
+    """Read the corpus and build what trains on it; what does not fit is refused, with all that it takes in a table."""
     try:
-        refuse_too_large(run, vocab_size, device, run.memory)
+        return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"))
     except TooLargeError as error:
-        ERR.print(bytes_table(refused(str(folder), run, vocab_size, error)))
+        ERR.print(bytes_table(refused(str(folder), run, tokenizer.vocab_size, error)))
         raise
 
 
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
     """Print what whoever trains or evaluates on these documents should know."""
-    for line in filter(None, (corpus.notice, short_documents(corpus, run.train.segment))):
+    for line in notices(corpus, run):
         say(f"note: {line}")
 
 

@@ -1,0 +1,80 @@
+"""The five corpora by name, each from a registered corpus, a folder of the sample, or what was given."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import RootModel, model_validator
+
+from memstack import ConfigError, CorpusError
+from memstack.contract.errors import did_you_mean
+from memstack.plugins import config as configuration
+from memstack.plugins.config import Frozen
+
+FILE = Path(__file__).parent / "corpora.toml"
+CHECKOUT = Path(__file__).parents[3]
+
+
+class Source(Frozen):
+    """Where a corpus comes from."""
+
+    says: str
+    corpus: str | None = None
+    """Name of a registered corpus."""
+    folder: str | None = None
+    """Below the checkout."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Source":
+        if (self.corpus is None) == (self.folder is None):
+            raise ValueError("a source is a corpus or a folder, and one of them")
+        return self
+
+
+class Sources(RootModel[dict[str, Source]]):
+    """The file of corpora."""
+
+
+def sources() -> dict[str, Source]:
+    """Return the corpora that tables name, and where each comes from."""
+    return configuration.load(Sources, FILE).root
+
+
+def given(pairs: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=SOURCE`` pairs; ConfigError for what is none, or names a corpus that no table does."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, source = pair.partition("=")
+        if not equals or not source:
+            raise ConfigError(f"--data takes NAME=FOLDER, such as --data isabelle=my-theories; got {pair!r}")
+        check_name(name)
+        found[name] = source
+    return found
+
+
+def check_name(name: str) -> str:
+    """Return the name; ConfigError if it is none of the corpora's."""
+    if name not in (known := sources()):
+        raise ConfigError(f"there is no corpus {name!r}{did_you_mean(name, known)} (tables know: {', '.join(known)})")
+    return name
+
+
+def settings_of(name: str, others: Mapping[str, str]) -> list[str]:
+    """Return the settings that have a run read a corpus; CorpusError, with what to do, if its folder is not there."""
+    source = sources()[check_name(name)]
+    if name in others:
+        return [f"data.corpus={_quoted(others[name])}"]
+    if source.corpus is not None:
+        return [f"data.corpus={_quoted(source.corpus)}"]
+    folder = CHECKOUT / str(source.folder)
+    if not folder.is_dir():
+        raise CorpusError(
+            f"corpus {name} ({source.says}) has no folder {folder}, which is part of memstack's repository: name one "
+            f"of your own with --data {name}=FOLDER, or leave it out with --only"
+        )
+    return [f"data.corpus={_quoted(str(folder))}"]
+
+
+def _quoted(text: str) -> str:
+    """As a value of TOML that is a text whatever is in it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

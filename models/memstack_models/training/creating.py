@@ -1,0 +1,37 @@
+"""What trains, from a configuration: the corpus read, the model, its streams."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from memstack_models.data.load import tokenized
+from memstack_models.data.tokenized import TokenizedCorpus, short_documents
+from memstack_models.data.tokenizer import Tokenizer
+from memstack_models.training.config import RunConfig
+from memstack_models.training.curves import check_curves
+from memstack_models.training.device import pick_device
+from memstack_models.training.sizes import refuse_too_large
+from memstack_models.training.trainer import Trainer
+
+
+def new_trainer(
+    run: RunConfig, folder: Path, tokenizer: Tokenizer, tell: Callable[[str], None] = lambda line: None
+) -> Trainer:
+    """Read the corpus and build what trains on it; ``tell`` is told what whoever trains should know."""
+    # Reading may take minutes, and this is known now.
+    check_curves(run.train.curves)
+    refuse_too_large(run, tokenizer.vocab_size, pick_device(run.train.device), run.memory)
+    corpus = tokenized(run.data, "train", tokenizer)
+    for line in notices(corpus, run):
+        tell(line)
+    held_out: list[Tensor] = []
+    if run.train.validate_every:
+        limits = run.train.validate_tokens, run.eval.documents
+        held_out = tokenized(run.data, "validation", tokenizer, *limits).documents
+    return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
+
+
+def notices(corpus: TokenizedCorpus, run: RunConfig) -> Iterator[str]:
+    """Yield lines that whoever trains or evaluates on these documents should know."""
+    yield from filter(None, (corpus.notice, short_documents(corpus, run.train.segment)))
