@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "security.md"
 COMPILER = "backends/test_exact_compiler.py"
 CACHE = "core/plugins/test_disk_cache.py"
+HUB = ("datasets", "huggingface_hub", "fsspec")
 SMALL = MemoryShape(rows=1, heads=1, key_dim=4, value_dim=4, capacity=8)
 # How a promise begins: the file of its test, empty for this one, and the test.
 PROMISES = {
@@ -41,6 +42,10 @@ PROMISES = {
     "A memory's saved state": ("", "test_a_state_that_does_not_fit_changes_nothing"),
     "A tokeniser, a record and a log": ("", "test_a_tokeniser_and_a_record_are_data"),
     "A corpus is text": ("", "test_a_corpus_is_text"),
+    "A public data set": (
+        "models/data/corpora/test_hub_failures.py",
+        "test_files_are_named_by_the_pinned_revision_and_read_without_a_script",
+    ),
     "A damaged package": ("core/plugins/test_damaged_metadata.py", "test_damaged_metadata_end_no_command"),
     "What a plugin prints": ("core/plugins/test_damaged_metadata.py", "test_what_plugins_print_is_not_in_the_output"),
     "A cache that others": (CACHE, "test_a_planted_folder_is_not_used_and_that_is_said_once"),
@@ -161,4 +166,5 @@ def test_a_memory_that_the_machine_cannot_hold_is_refused_before_it_is_made(axis
 def test_no_connection_is_opened() -> None:
     sources = [*CORE, *(path for package in (*BACKENDS, *MODELS) for path in package.rglob("*.py"))]
     clients = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "asyncio", "requests", "httpx", "aiohttp"}
-    assert {str(path): found for path in sources if (found := clients & set(imported(path)))} == {}
+    found = {path.name: names for path in sources if (names := {*clients, *HUB} & set(imported(path)))}
+    assert found == {"hub.py": {"datasets"}}

@@ -44,7 +44,7 @@ def test_an_unknown_corpus_names_the_nearest_and_the_list(tmp_path: Path) -> Non
     )
     with pytest.raises(CorpusError, match=nearest):
         corpus_of(DataConfig(corpus="python-stdlb"))
-    with pytest.raises(UnknownCorpusError, match=r"is no folder.*registered: folder, .*python-stdlib"):
+    with pytest.raises(UnknownCorpusError, match=r"is no folder.*registered: .*folder, .*python-stdlib"):
         corpus_of(DataConfig(corpus=str(tmp_path / "missing")))
 
 

@@ -49,6 +49,19 @@ def _text_encoding(name: str) -> str:
     return codecs.lookup(name).name
 
 
+class ReadingOptions(CorpusOptions):
+    """How a folder is read, whatever lies in it."""
+
+    pattern: Patterns = ()
+    """Which files are read, such as ``*.tex``: by their names, or paths if it has a slash. None is all of them."""
+    shares: Shares = Shares()
+    """How it is divided if it has no ``train/``, ``validation/`` and ``test/``."""
+    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
+    """Of all the files, such as ``latin-1``."""
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    """What a file does that holds no text: end the reading, or be left out and named in a note."""
+
+
 class FolderCorpus(Corpus):
     """Every file of a folder, at any depth, plain or gzip, is one document of text.
 
@@ -56,17 +69,9 @@ class FolderCorpus(Corpus):
     are left out, which ``notice`` says.
     """
 
-    class Options(CorpusOptions):
+    class Options(ReadingOptions):
         path: Annotated[Path, PLACEMENT]
         """The folder; a relative path starts at the current directory."""
-        pattern: Patterns = ()
-        """Which files are read, such as ``*.tex``: by their names, or paths if it has a slash. None is all of them."""
-        shares: Shares = Shares()
-        """How it is divided if it has no ``train/``, ``validation/`` and ``test/``."""
-        encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
-        """Of all the files, such as ``latin-1``."""
-        unreadable: Literal["refuse", "skip"] = "refuse"
-        """What a file does that holds no text: end the reading, or be left out and named in a note."""
 
     def __init__(self, options: Options) -> None:
         """Look at the folder; CorpusError if there is none, or if it has only some of the split folders."""
