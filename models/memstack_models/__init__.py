@@ -20,15 +20,7 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
                 "memstack train --from runs/mine --set memory.capacity=65536 --out runs/next",
             ),
         ),
-        memstack.CommandSpec(
-            name="estimate",
-            target="memstack_models.cli.estimate:estimate_command",
-            summary="Tell the bytes of a training and the seconds of its step, before anything is made.",
-            examples=(
-                "memstack estimate stdlib-small --set memory.capacity=262144",
-                "memstack estimate paper-200m --json estimate.json",
-            ),
-        ),
+        *_beside_training(),
         memstack.CommandSpec(
             name="eval",
             target="memstack_models.cli.evaluate:eval_command",
@@ -63,16 +55,31 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             ),
         ),
         memstack.CommandSpec(
-            name="export",
-            target="memstack_models.cli.export:export_command",
-            summary="Write a run's weights in bfloat16 to a folder that can be shared.",
-            examples=("memstack export runs/mine shared/mine",),
-        ),
-        memstack.CommandSpec(
             name="demo",
             target="memstack_models.cli.demo:demo_command",
             summary="Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
             examples=("memstack demo", "memstack demo --backend hnsw --out runs/hnsw-demo"),
+        ),
+    ]
+
+
+def _beside_training() -> Sequence[memstack.CommandSpec]:
+    """What is done before a training, and after it."""
+    return [
+        memstack.CommandSpec(
+            name="estimate",
+            target="memstack_models.cli.estimate:estimate_command",
+            summary="Tell the bytes of a training and the seconds of its step, before anything is made.",
+            examples=(
+                "memstack estimate stdlib-small --set memory.capacity=262144",
+                "memstack estimate paper-200m --json estimate.json",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="export",
+            target="memstack_models.cli.export:export_command",
+            summary="Write a run's weights in bfloat16 to a folder that can be shared.",
+            examples=("memstack export runs/mine shared/mine",),
         ),
     ]
 
