@@ -20,15 +20,7 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
                 "memstack train --from runs/mine --set memory.capacity=65536 --out runs/next",
             ),
         ),
-        memstack.CommandSpec(
-            name="eval",
-            target="memstack_models.cli.evaluate:eval_command",
-            summary="Evaluate a checkpoint on held-out documents, with and without its memory.",
-            examples=(
-                "memstack eval stdlib-small",
-                "memstack eval runs/mine --opponent runs/nothing --plot eval.png --json eval.json",
-            ),
-        ),
+        *_evaluating(),
         memstack.CommandSpec(
             name="compare",
             target="memstack_models.cli.compare:compare_command",
@@ -64,6 +56,39 @@ def memstack_commands() -> Sequence[memstack.CommandSpec]:
             target="memstack_models.cli.demo:demo_command",
             summary="Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
             examples=("memstack demo", "memstack demo --backend hnsw --out runs/hnsw-demo"),
+        ),
+    ]
+
+
+def _evaluating() -> Sequence[memstack.CommandSpec]:
+    """What a memory is worth to a model, which tokens it helps, and how."""
+    return [
+        memstack.CommandSpec(
+            name="eval",
+            target="memstack_models.cli.evaluate:eval_command",
+            summary="Evaluate a checkpoint on held-out documents, with and without its memory.",
+            examples=(
+                "memstack eval stdlib-small",
+                "memstack eval runs/mine --opponent runs/nothing --plot eval.png --json eval.json",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="explain",
+            target="memstack_models.cli.explain:explain_command",
+            summary="Write a page of where memory helps: every token, and what was retrieved for it.",
+            examples=(
+                "memstack explain stdlib-small my_module.py",
+                "memstack explain runs/mine chapter-1.txt chapter-2.txt --tokens 20000 --out runs/chapters.html",
+            ),
+        ),
+        memstack.CommandSpec(
+            name="definitions",
+            target="memstack_models.cli.definitions:definitions_command",
+            summary="Count how often the use of a name retrieves its definition, beside what chance would.",
+            examples=(
+                "memstack definitions stdlib-small",
+                "memstack definitions runs/mine --data my-theories --language isabelle --json definitions.json",
+            ),
         ),
     ]
 

@@ -61,6 +61,10 @@ class Tokenizer(ABC):
         """Return the text of the tokens; bytes that are no UTF-8 become U+FFFD, document tokens nothing."""
         return b"".join(self._texts[int(token)] for token in ids).decode(errors="replace")
 
+    def bytes_of(self, token: int) -> bytes:
+        """Return what a token stands for, which may be a part of a character; nothing for the document token."""
+        return self._texts[token]
+
     @property
     def token_bytes(self) -> Int[Tensor, " vocab"]:
         """How many bytes of UTF-8 each token stands for; 0 for the document token."""

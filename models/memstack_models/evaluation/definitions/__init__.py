@@ -1,0 +1,1 @@
+"""How often the use of a name retrieves its definition."""
