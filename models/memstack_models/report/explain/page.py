@@ -76,8 +76,8 @@ def _tiles(explained: Explained) -> list[tuple[str, str]]:
     return [
         (f"{within:.2f}", f"perplexity with memory, {without:.2f} without"),
         (f"{100 * (within / without - 1):+.0f} %".replace("-", "\u2212"), "perplexity, by memory"),
-        (f"{(gain >= STEPS[0]).mean():.0%}", f"of {len(gain):,} tokens saved {STEPS[0]} nats or more"),
-        (f"{(gain <= -STEPS[0]).mean():.0%}", "cost as much more"),
+        (f"{100 * (gain >= STEPS[0]).mean():.0f} %", f"of {len(gain):,} tokens saved {STEPS[0]} nats or more"),
+        (f"{100 * (gain <= -STEPS[0]).mean():.0f} %", "cost as much more"),
     ]
 
 
