@@ -24,8 +24,8 @@ from memstack_models.reproduce.records import ReadingRecord, TrainedRecord
 from memstack_models.training.config import RunConfig
 from memstack_models.training.trainer import Trainer
 
-STEPS, FILLED, LARGEST = 2, 8192, 5_000_000
-"""Steps that are timed; entries of the memories meanwhile, at most; weights of the model, at most."""
+STEPS, FILLED, ROWS, LARGEST = 2, 2048, 2, 5_000_000
+"""Steps that are timed; entries of the memories, rows, and weights of the model meanwhile, at most."""
 FORWARD = 1 / 3
 """Of the time of a step, without a memory."""
 UNLIMITED = 65536
@@ -38,19 +38,25 @@ class Speed:
 
     dense: float
     """Seconds of training per token and weight."""
-    search: float
-    """Seconds per token, and entry, of all memories together, by head and number of a key."""
+    fixed: float = 0.0
+    """Seconds per token of what memories cost however many entries they have, by layer, head and number of a key."""
+    search: float = 0.0
+    """Likewise, and per entry."""
 
     def training(self, run: RunConfig) -> float:
         """Seconds of a run's training."""
         tokens = run.train.steps * run.train.rows * run.train.segment
-        return tokens * (self.dense * weights(run) + self.search * searched(run, run.memory.capacity))
+        return tokens * (self.dense * weights(run) + self._memories(run, run.memory.capacity))
 
     def reading(self, run: RunConfig, entries: int) -> float:
         """Seconds of reading its text with a memory of so many entries."""
-        tokens = max(1, run.eval.documents) * (run.eval.tokens or UNLIMITED)
-        filled = min(entries, (run.eval.tokens or UNLIMITED) // 2)
-        return tokens * (FORWARD * self.dense * weights(run) + self.search * searched(run, filled))
+        length = run.eval.tokens or UNLIMITED
+        filled = length / 2 if entries >= length else entries * (1 - entries / (2 * length))
+        each = FORWARD * self.dense * weights(run) + self._memories(run, filled)
+        return max(1, run.eval.documents) * length * each
+
+    def _memories(self, run: RunConfig, entries: float) -> float:
+        return numbers(run) * (self.fixed + self.search * entries) if entries else 0.0
 
 
 class Estimate:
@@ -95,21 +101,24 @@ def unlike(jobs: Iterable[Job]) -> list[Job]:
 
 
 def measured(runs: list[RunConfig]) -> Speed:
-    """Time steps of a model like the first of these, and of the first with a memory, each cut down to what is quick."""
+    """Time steps of a model like the first of these and, with few entries and many, of the first with a memory."""
     plain = small(runs[0].model_copy(update={"model": runs[0].model.model_copy(update={"memory_layers": ()})}))
     seconds = _step(plain) / _tokens(plain)
     dense = seconds / weights(plain)
     remembering = next((small(run) for run in runs if run.model.memory_layers), None)
     if remembering is None:
-        return Speed(dense, 0.0)
-    more = _step(remembering) / _tokens(remembering) - dense * weights(remembering)
-    return Speed(dense, max(0.0, more) / searched(remembering, remembering.memory.capacity))
+        return Speed(dense)
+    most = remembering.memory.capacity
+    few = max(1, most // 8)
+    less, more = (_more(remembering, entries, dense) for entries in (few, most))
+    slope = max(0.0, more - less) / max(1, most - few)
+    return Speed(dense, max(0.0, less - slope * few), slope)
 
 
 def small(run: RunConfig) -> RunConfig:
-    """Return the run with few rows and layers, and a memory that is filled at once, if it is a large one."""
+    """Return the run with few rows, layers if it is a large one, and entries."""
     memory = run.memory.model_copy(update={"capacity": min(run.memory.capacity, FILLED)})
-    train = run.train.model_copy(update={"rows": min(run.train.rows, 8), "accumulation": 1, "compile": False})
+    train = run.train.model_copy(update={"rows": min(run.train.rows, ROWS), "accumulation": 1, "compile": False})
     model = run.model
     if weights(run) > LARGEST:
         layers = (1,) if model.memory_layers else ()
@@ -126,12 +135,15 @@ def weights(run: RunConfig) -> int:
     return vocabulary * model.dim + model.layers * (attention + 2 * model.dim * model.ffn_dim)
 
 
-def searched(run: RunConfig, entries: int) -> int:
-    """Return how many numbers of keys a token's queries meet; 0 without a memory."""
-    model = run.model
-    # Found entries are gathered, whatever the size: about as dear as so many that are looked at.
-    gathered = 16 * (model.candidates or run.memory.neighbours)
-    return len(model.memory_layers) * model.heads * model.head_dim * (entries + gathered) if entries else 0
+def numbers(run: RunConfig) -> int:
+    """Return how many numbers the queries of a token have, of all memory layers and heads."""
+    return len(run.model.memory_layers) * run.model.heads * run.model.head_dim
+
+
+def _more(run: RunConfig, entries: int, dense: float) -> float:
+    """Seconds that memories of so many entries add to a token of training, by layer, head and number of a key."""
+    filled = run.model_copy(update={"memory": run.memory.model_copy(update={"capacity": entries})})
+    return max(0.0, _step(filled) / _tokens(filled) - dense * weights(filled)) / numbers(filled)
 
 
 def _tokens(run: RunConfig) -> int:
@@ -139,32 +151,23 @@ def _tokens(run: RunConfig) -> int:
 
 
 def _step(run: RunConfig) -> float:
-    """Seconds of a step whose memories are full, the first one not counted."""
+    """Seconds of a step whose memories are full: of keys that the model made, as random ones are harder to search."""
     vocabulary = run.data.vocab_size if run.data.tokenizer == "bpe" else ByteTokenizer().vocab_size
     random = torch.Generator().manual_seed(0)
-    length = (STEPS + 2) * run.train.segment + 1
+    filling = 1 + (run.memory.capacity // run.train.segment if run.model.memory_layers else 0)
+    length = (STEPS + filling) * run.train.segment + 1
     documents = [
         torch.randint(vocabulary, (length,), generator=random, dtype=torch.int64, device="cpu")
         for _ in range(run.train.rows)
     ]
     with TemporaryDirectory() as folder:
         trainer = Trainer(run, Path(folder), vocabulary, documents, [], torch.ones(1, dtype=torch.int64, device="cpu"))
-        trainer.advance()
-        _fill(trainer, random)
+        for _ in range(filling):
+            trainer.advance()
         start = time.perf_counter()
         for _ in range(STEPS):
             trainer.advance()
         return (time.perf_counter() - start) / STEPS
-
-
-def _fill(trainer: Trainer, random: torch.Generator) -> None:
-    for stream in trainer.streams:
-        for memory in stream.bank.values():
-            shape = memory.shape
-            sizes = (shape.rows, shape.heads, shape.capacity, shape.key_dim)
-            keys = torch.randn(sizes, generator=random, dtype=torch.float32, device="cpu")
-            keys = torch.nn.functional.normalize(keys, dim=-1).to(memory.device)
-            memory.add(keys, keys)
 
 
 def _like(job: Job) -> tuple[str, str]:

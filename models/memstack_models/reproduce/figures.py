@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from memstack_models.report.axes import error_bars, honest_axis, line, recall_axis, sizes_axis
 from memstack_models.report.figures import picture_file
 from memstack_models.report.layout import Labels, Layout, finish
-from memstack_models.report.style import LIGHT, SeriesStyle, series_styles, themed
+from memstack_models.report.style import COLOURS, LIGHT, LINES, MARKS, SeriesStyle, themed
 from memstack_models.reproduce.curves import closed
 from memstack_models.reproduce.making import NONE
 from memstack_models.reproduce.records import ReproduceRecord
@@ -27,6 +27,8 @@ from memstack_models.reproduce.summary import (
 
 AGAINST = "% perplexity, fair opponent = 0"
 PAPER = "Hollow marks: the paper's, at its own scale."
+ORDER = 10, 11, 3, 7, 5, 0, 2, 9, 8, 6, 1, 4
+"""Of the colours: each far from those before it."""
 WITHOUT, WITH = "no memory", "with a memory"
 STYLES = {WITHOUT: SeriesStyle("#4e88fe", "s", "-"), WITH: SeriesStyle("#db046c", "D", "--")}
 """Of figure 1's two series, whose colours should be far apart."""
@@ -184,8 +186,11 @@ FIGURES: Mapping[str, Callable[[ReproduceRecord, Layout], Figure | None]] = {
 
 
 def coloured(names: Sequence[str]) -> dict[str, SeriesStyle]:
-    """Colour, mark and line of each name, none of them in ink."""
-    return {name: style for name, style in series_styles(["", *names], LIGHT.ink).items() if name}
+    """Colour, mark and line of each name, by their order: few lines have colours that are far apart."""
+    return {
+        name: SeriesStyle(COLOURS[ORDER[i % len(ORDER)]], MARKS[i % len(MARKS)], LINES[i % len(LINES)])
+        for i, name in enumerate(names)
+    }
 
 
 def outcomes_any(record: ReproduceRecord, cell: str) -> bool:
