@@ -1,16 +1,19 @@
 """Training, evaluation and comparison under progress bars, for whichever command asks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import torch
+from rich.progress import TaskID
 
+from memstack import Split
 from memstack.cli.console import progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.load import tokenized
-from memstack_models.data.tokenized import TokenizedCorpus, short_documents
+from memstack_models.data.tokenized import Tick, TokenizedCorpus, short_documents
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
@@ -26,13 +29,30 @@ from memstack_models.transformer.transformer import Transformer
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it."""
     pick_device(run.train.device)  # reading may take minutes, and this is known now
-    corpus = tokenized(run.data, "train", tokenizer)
+    with preparing("train") as tick:
+        corpus = tokenized(run.data, "train", tokenizer, tick=tick)
     notice(corpus, run)
     held_out: list[torch.Tensor] = []
     if run.train.validate_every:
         limits = run.train.validate_tokens, run.eval.documents
-        held_out = tokenized(run.data, "validation", tokenizer, *limits).documents
+        with preparing("validation") as tick:
+            held_out = tokenized(run.data, "validation", tokenizer, *limits, tick).documents
     return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
+
+
+@contextmanager
+def preparing(split: Split) -> Generator[Tick, None, None]:
+    """A function to be told how far documents are tokenised: a bar shows it, once there is anything to show."""
+    with progress_bar() as progress:
+        tasks: list[TaskID] = []
+
+        def tick(documents: int, tokens: int) -> None:
+            if not tasks:
+                tasks.append(progress.add_task("", total=None))
+            doing = f"{split} documents tokenised, {tokens:,} tokens"
+            progress.update(tasks[0], completed=documents, description=doing)
+
+        yield tick
 
 
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:
