@@ -14,6 +14,7 @@ from memstack.contract.errors import (
     DuplicateCommandError,
     MemstackError,
     UnknownCommandError,
+    cut,
     did_you_mean,
     in_one_line,
     printable,
@@ -165,9 +166,9 @@ def _text_of(error: Exception) -> str:
 
 
 def _complain(message: str) -> None:
-    """Print what is wrong in one line, whatever names of files it quotes: a name may hold anything."""
+    """Print what is wrong in one line, whatever it quotes: a file's name may hold anything, and be of any length."""
     if message:
-        say(f"error: {printable(message)}", "red", ERR)
+        say(f"error: {cut(printable(message))}", "red", ERR)
 
 
 def _usage_text(error: Any) -> str:

@@ -30,10 +30,14 @@ def new_backend(name: str, folder: str | Path, *, whole_memory: bool = False) ->
     _check_name(name, package)
     _check_folder(folder)
     # Beside its place, or in it, because only a move within one file system is whole or not at all.
-    with tempfile.TemporaryDirectory(prefix=".memstack-", dir=folder if folder.exists() else folder.parent) as staging:
-        project = Path(staging, "project")
-        _write(project, name, package, whole_memory)
-        _publish(project, folder)
+    where = folder if folder.exists() else folder.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".memstack-", dir=where) as staging:
+            project = Path(staging, "project")
+            _write(project, name, package, whole_memory)
+            _publish(project, folder)
+    except OSError as error:
+        raise ScaffoldError(f"folder {folder} cannot be written ({error.strerror}): name one that can") from None
     return folder
 
 

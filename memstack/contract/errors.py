@@ -111,6 +111,15 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def cut(text: str, longest: int = 1000) -> str:
+    """Return a text of at most so many characters: what is in the middle of a longer one is left out."""
+    if len(text) <= longest:
+        return text
+    left_out = f" [{len(text) - longest:,} characters left out] "
+    head = 2 * (longest - len(left_out)) // 3
+    return f"{text[:head]}{left_out}{text[len(text) - (longest - len(left_out) - head) :]}"
+
+
 def in_one_line(error: BaseException) -> str:
     """Return an error's class and message as one line of at most 300 characters."""
     try:

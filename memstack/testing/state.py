@@ -149,5 +149,5 @@ MISFITS: dict[str, Callable[[State], State]] = {
     "a state with an entry's values missing": _shortened("values"),
     "a state with the counter of one row": lambda state: state | {"written": state["written"][:1]},
     "a state of a format to come": lambda state: state | {"format": state["format"] + 1},
-    "a state with a negative counter": lambda state: state | {"written": state["written"] - 1000},
+    "a state with a negative counter": lambda state: state | {"written": -1 - state["written"]},
 }

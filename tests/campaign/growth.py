@@ -34,6 +34,7 @@ TINY = (
     "train.device=cpu",
     "train.log_every=100",
     "train.checkpoint_every=5000",
+    "train.validate_every=5000",
 )
 
 
@@ -194,7 +195,7 @@ CHECKS = (
         "readers, caches and memories are those of any training) as the shipped recipe makes in 24 hours here: memory, "
         "open files and threads do not grow",
         "steps",
-        600,
+        400,
         216_000,
         train_a_day,
         30,

@@ -142,7 +142,7 @@ MISTAKES: dict[str, tuple[type[MemstackError], Mistake]] = {
     "a state without counters": (StateError, _without("written")),
     "a state of a negative counter": (
         StateError,
-        lambda run, random: _load(run, random, lambda state: {**state, "written": state["written"] - 10_000}),
+        lambda run, random: _load(run, random, lambda state: {**state, "written": -1 - state["written"]}),
     ),
     "a state of another shape": (
         StateError,

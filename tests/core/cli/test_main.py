@@ -68,6 +68,12 @@ def test_other_mistakes_are_one_line(memstack: Run, arguments: list[str], messag
     ensure_refused(memstack(*arguments), message)
 
 
+@pytest.mark.parametrize("command", [["train"], ["eval"], ["check"], ["new-backend", "mine"], []], ids=" ".join)
+def test_a_line_is_clear_however_much_it_would_quote(memstack: Run, command: list[str]) -> None:
+    code, _, err = memstack(*command, "/d" * 5000)
+    assert (code, err.count("\n"), err.startswith("error: "), len(err) < 1100) == (2, 1, True, True)
+
+
 @pytest.mark.parametrize("place", [1, 3])
 def test_debug_shows_the_traceback(memstack: Run, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     line = ["memstack", "eval", "nothing"]

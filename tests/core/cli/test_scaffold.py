@@ -1,6 +1,7 @@
 """``memstack new-backend``: what it writes, what it refuses, and that it writes everything or nothing."""
 
 import ast
+import errno
 import re
 import shutil
 import subprocess
@@ -147,6 +148,19 @@ def test_nothing_is_left_when_writing_fails(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyError):
         new_backend("my-index", folder)
     assert list((tmp_path / "home").rglob("*")) == [folder] * exists
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_disk_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exists: bool) -> None:
+    """Not the file that was tried first, of which nobody has heard."""
+
+    def refuse(*args: object, **named: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", ".memstack-ab12")
+
+    monkeypatch.setattr("os.mkdir", refuse)
+    folder = tmp_path if exists else tmp_path / "mine"
+    with pytest.raises(ScaffoldError, match=rf"^folder {re.escape(str(folder))} cannot be written \(Read-only"):
+        new_backend("my-index", folder)
 
 
 def test_the_command_says_what_comes_next(

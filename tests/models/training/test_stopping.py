@@ -176,6 +176,7 @@ def test_another_handler_has_its_turn_once_all_is_saved(tmp_path: Path) -> None:
     assert seen == [3]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")  # said where another test has loaded a library with threads
 def test_a_process_that_is_forked_meanwhile_ends_as_ever(tmp_path: Path) -> None:
     """As a worker that loads data, or compiles, does when it is told to."""
     ended: list[int] = []
