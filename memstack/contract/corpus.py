@@ -39,6 +39,14 @@ class Corpus(ABC):
                 are read.
         """
 
+    def identity(self) -> str | None:
+        """Return what tells these documents from all others without reading them, or None if only reading can.
+
+        Such as a data set's name, its commit and every option: as long as it is the same, so is every document. What
+        was made of documents with an identity is found again without reading them.
+        """
+        return None
+
     def notice(self) -> str | None:
         """Return one line that whoever reads the corpus should see, such as how it was split, or None."""
         return None

@@ -7,18 +7,23 @@ import contextlib
 import functools
 import hashlib
 import logging
+import mmap
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import IO
 
 from memstack.contract.errors import CacheError, ConfigError
 from memstack.plugins.paths import in_full
-from memstack.plugins.trust import UntrustedError, doubt_about, read_own
+from memstack.plugins.trust import UntrustedError, doubt_about, open_own, read_own
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 VARIABLE = "MEMSTACK_CACHE"
 PRIVATE = 0o700
+Content = bytes | memoryview
+Write = Callable[[Content], None]
+"""Appends to an entry."""
 
 
 def cache_folder() -> Path:
@@ -48,6 +53,18 @@ def cached(name: str, build: Callable[[], bytes]) -> bytes:
         found = build()
         _write(path, found)
     return found
+
+
+def mapped(name: str, build: Callable[[Write], None]) -> memoryview:
+    """Return the entry of that name mapped into memory, not read; build and keep it if it is missing or damaged.
+
+    ``build`` is given a function that appends bytes, so that an entry may be larger than memory. It may be changed in
+    memory, which changes no file. Kept and looked at as ``cached`` does, with the same errors; where it cannot be kept
+    safely, it is a temporary file without a name.
+    """
+    path = _place(name)
+    found = _map(path) if path else None
+    return _built(path, build) if found is None else found
 
 
 def kept(prefix: str) -> list[str]:
@@ -87,25 +104,89 @@ def _read(path: Path) -> bytes | None:
     return payload if hashlib.sha256(payload).digest() == digest else None
 
 
-def _write(path: Path, payload: bytes) -> None:
-    """Write under a temporary name of its own, then rename: other processes see the whole entry or none."""
-    aside = None
+def _map(path: Path) -> memoryview | None:
+    """What ``_read`` returns, mapped: the file that was looked at, whatever takes its name afterwards."""
     try:
+        with open_own(path) as file:
+            digest = file.read(DIGEST_SIZE)
+            return _mapping(file) if hashlib.file_digest(file, "sha256").digest() == digest else None
+    except UntrustedError as error:
+        _warn_once(f"made again instead of read from the cache: {error}")
+    except OSError:
+        pass
+    return None
+
+
+def _write(path: Path, payload: bytes) -> None:
+    _built(path, lambda write: write(payload))
+
+
+def _built(path: Path | None, build: Callable[[Write], None]) -> memoryview:
+    """Write under a temporary name of its own, then rename: other processes see the whole entry or none.
+
+    Mapped is what was written, whether or not it can be kept.
+    """
+    folder = _room_for(path)
+    with _aside(folder, path.name if path else "") as file:
+        digest = hashlib.sha256()
+
+        def write(content: Content) -> None:
+            digest.update(content)
+            with _told(folder):
+                file.write(content)
+
+        with _told(folder):
+            file.write(bytes(DIGEST_SIZE))
+        build(write)
+        with _told(folder):
+            file.seek(0)
+            file.write(digest.digest())
+            file.flush()
+            if path and _room_for(path):
+                Path(file.name).replace(path)
+            return _mapping(file)
+
+
+def _mapping(file: IO[bytes]) -> memoryview:
+    """What follows the digest; changes of it stay in memory."""
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[DIGEST_SIZE:]
+
+
+def _room_for(path: Path | None) -> Path | None:
+    """The folder of an entry, made if need be; None, and a word about it, if somebody else made it meanwhile."""
+    if path is None:
+        return None
+    with _told(path.parent):
         _make_private(path.parent)
         if reason := doubt_about(path.parent):
-            _warn_once(f"nothing is kept in a cache: {reason}")  # somebody made it meanwhile
-            return
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            aside = Path(file.name)
-            file.write(hashlib.sha256(payload).digest() + payload)
-        aside.replace(path)
+            _warn_once(f"nothing is kept in a cache: {reason}")
+            return None
+    return path.parent
+
+
+@contextlib.contextmanager
+def _aside(folder: Path | None, name: str) -> Generator[IO[bytes], None, None]:
+    """A temporary file, in the system's folder for those if there is no other; its name goes in the end."""
+    with _told(folder):
+        file = tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False)  # noqa: SIM115 - closed below
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):
+            Path(file.name).unlink(missing_ok=True)  # it has another name if it is kept
+        with contextlib.suppress(OSError):  # of what could not be written before
+            file.close()
+
+
+@contextlib.contextmanager
+def _told(folder: Path | None) -> Generator[None, None, None]:
+    """Raise CacheError for an OSError."""
+    try:
+        yield
     except OSError as error:
-        if aside is not None:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
+        where = f"the cache folder {folder}" if folder else f"the folder for temporary files {tempfile.gettempdir()}"
         raise CacheError(
-            f"the cache folder {path.parent} cannot be written ({error.strerror}): "
-            f"set {VARIABLE} to a folder with room that can"
+            f"{where} cannot be written ({error.strerror}): set {VARIABLE} to a folder with room that can"
         ) from error
 
 

@@ -2,8 +2,10 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from errno import ELOOP
+from io import BufferedReader
 from pathlib import Path
 
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -30,7 +32,14 @@ def doubt_about(folder: Path) -> str | None:
 
 
 def read_own(path: Path) -> bytes:
-    """Return the content of an ordinary file that nobody but the user and root can have written.
+    """Return the content of an ordinary file that nobody else can have written; raises what ``open_own`` does."""
+    with open_own(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_own(path: Path) -> Generator[BufferedReader, None, None]:
+    """Open an ordinary file that nobody but the user and root can have written.
 
     Looked at is what was opened, so that nothing can be put in its place meanwhile. UntrustedError if somebody else
     can; OSError if there is no such file.
@@ -49,7 +58,7 @@ def read_own(path: Path) -> bytes:
             raise UntrustedError(f"{path} is no ordinary file: remove it")
         if reason := _doubt(path, found):
             raise UntrustedError(reason)
-        return file.read()
+        yield file
 
 
 def _doubt(path: Path, found: os.stat_result) -> str | None:

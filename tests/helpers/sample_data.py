@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from memstack_models.data.documents import load_documents
+from memstack_models.data.documents import SplitDocuments
 
 from memstack import Document, Split, create_corpus
 
@@ -19,7 +19,7 @@ def index() -> list[dict[str, Any]]:
 
 def read_folder(folder: Path, split: Split, **options: Any) -> tuple[Document, ...]:
     """The documents of one split of a folder."""
-    return load_documents(create_corpus("folder", path=folder, **options), split)
+    return tuple(SplitDocuments(create_corpus("folder", path=folder, **options), split))
 
 
 def read_sample(kind: str, split: Split) -> tuple[Document, ...]:

@@ -45,7 +45,7 @@ def definitions_command(
 def measure(checkpoint: str, overrides: list[str], source: str | None, language: Language) -> DefinitionsRecord:
     """Read the documents of a run, or others; CheckpointError without a memory, CorpusError without any use."""
     from memstack_models.cli.work import evaluate_with_progress, notice
-    from memstack_models.data.documents import corpus_of, load_documents
+    from memstack_models.data.documents import SplitDocuments, corpus_of
     from memstack_models.data.tokenized import tokenize
     from memstack_models.evaluation.runs import text_of
     from memstack_models.training import run_folder
@@ -58,7 +58,7 @@ def measure(checkpoint: str, overrides: list[str], source: str | None, language:
         raise CheckpointError(f"{checkpoint} has no memory layer, so nothing is retrieved: name another one")
     device, limits = pick_device(run.train.device), run.eval
     model, tokenizer = run_folder.load_model(folder, run, device)
-    documents = sorted(load_documents(corpus_of(run.data), limits.split), key=lambda each: -len(each.text))
+    documents = sorted(SplitDocuments(corpus_of(run.data), limits.split), key=lambda each: -len(each.text))
     documents = documents[: limits.documents or None]
     corpus = tokenize(documents, tokenizer, limits.tokens or None)
     notice(corpus, run)

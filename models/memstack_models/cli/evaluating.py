@@ -10,7 +10,7 @@ from rich.text import Text
 from memstack import ConfigError
 from memstack.cli import console
 from memstack.plugins.config import MemoryConfig
-from memstack_models.cli.work import evaluate_with_progress, notice
+from memstack_models.cli.work import evaluate_with_progress, notice, preparing
 from memstack_models.data.load import tokenized
 from memstack_models.data.tokenized import TokenizedCorpus
 from memstack_models.data.tokenizer import Tokenizer
@@ -96,7 +96,8 @@ class _Evaluator:
         self.run, self.device = run, pick_device(run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, run, self.device)
         limits = run.eval
-        self.corpus = tokenized(run.data, limits.split, self.tokenizer, limits.tokens, limits.documents)
+        with preparing(limits.split) as tick:
+            self.corpus = tokenized(run.data, limits.split, self.tokenizer, limits.tokens, limits.documents, tick)
 
     tokenizer: Tokenizer
     corpus: TokenizedCorpus

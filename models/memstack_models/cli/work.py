@@ -1,14 +1,18 @@
 """Training, evaluation and comparison under progress bars, for whichever command asks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from rich.progress import TaskID
+
+from memstack import Split
 from memstack.cli.console import ERR, progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.cli.bytes_table import bytes_table
-from memstack_models.data.tokenized import TokenizedCorpus
+from memstack_models.data.tokenized import Tick, TokenizedCorpus
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
 from memstack_models.evaluation.records import Compared
@@ -26,10 +30,25 @@ from memstack_models.transformer.transformer import Transformer
 def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
     """Read the corpus and build what trains on it; what does not fit is refused, with all that it takes in a table."""
     try:
-        return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"))
+        return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"), preparing)
     except TooLargeError as error:
         ERR.print(bytes_table(refused(str(folder), run, tokenizer.vocab_size, error)))
         raise
+
+
+@contextmanager
+def preparing(split: Split) -> Generator[Tick, None, None]:
+    """A function to be told how far documents are tokenised: a bar shows it, once there is anything to show."""
+    with progress_bar() as progress:
+        tasks: list[TaskID] = []
+
+        def tick(documents: int, tokens: int) -> None:
+            if not tasks:
+                tasks.append(progress.add_task("", total=None))
+            doing = f"{split} documents tokenised, {tokens:,} tokens"
+            progress.update(tasks[0], completed=documents, description=doing)
+
+        yield tick
 
 
 def notice(corpus: TokenizedCorpus, run: RunConfig) -> None:

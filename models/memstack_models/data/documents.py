@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +79,60 @@ def whole(split: Split) -> dict[str, float]:
     return {each: float(each == split) for each in SPLITS}
 
 
-def load_documents(corpus: Corpus, split: Split) -> tuple[Document, ...]:
-    """Return the documents of a split, in the corpus's order; CorpusError if there are none."""
-    documents = tuple(corpus.documents(split))
-    if not documents:
-        raise CorpusError(f"the corpus has no {split} documents: choose another one, or another split")
-    return documents
+@dataclass(frozen=True)
+class SplitDocuments:
+    """The documents of a split, in the corpus's order, read anew by each iteration: never all of them in memory.
+
+    An iteration raises CorpusError if there are none.
+    """
+
+    corpus: Corpus
+    split: Split
+
+    def __iter__(self) -> Iterator[Document]:
+        empty = True
+        for document in self.corpus.documents(self.split):
+            empty = False
+            yield document
+        if empty:
+            raise CorpusError(f"the corpus has no {self.split} documents: choose another one, or another split")
+
+    @property
+    def identity(self) -> str | None:
+        """What tells them from all others without reading them, if anything does."""
+        known = self.corpus.identity()
+        return None if known is None else f"{self.split} of {known}"
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
     """SHA-256 over names and texts, in their order, as 64 hex digits."""
-    total = hashlib.sha256()
+    total = Fingerprint()
     for document in documents:
-        for part in (document.name.encode(errors="surrogateescape"), document.text.encode()):
-            total.update(len(part).to_bytes(8, "big") + part)
+        total.add(document)
     return total.hexdigest()
+
+
+class Fingerprint:
+    """SHA-256 over names and texts, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+
+    def add(self, document: Document) -> None:
+        """Go on with a document; of its text, a part at a time is encoded."""
+        name, text = document.name.encode(errors="surrogateescape"), document.text
+        self._total.update(len(name).to_bytes(8, "big") + name)
+        self._total.update(sum(len(part) for part in _encoded(text)).to_bytes(8, "big"))
+        for part in _encoded(text):
+            self._total.update(part)
+
+    def hexdigest(self) -> str:
+        """Return the digest so far, as 64 hex digits."""
+        return self._total.hexdigest()
+
+
+def _encoded(text: str, length: int = 1 << 20) -> Iterator[bytes]:
+    return (text[start : start + length].encode() for start in range(0, len(text), length))
 
 
 def _folder(source: str) -> Path | None:

@@ -26,6 +26,10 @@ DOCUMENT = "<|document|>"
 SMALLEST = 257
 """All bytes and the document token."""
 BATCH = 64
+SAMPLE = 1 << 27
+"""Characters of the documents that a BPE vocabulary is trained on at most: what it counts has to lie in memory."""
+PART, LONGEST_BYTES = 1 << 20, 4
+"""Characters that are encoded as bytes at once, and bytes of a character at most."""
 PROBE = f" A probe,\tof 1,234 Ärger: 猫 🐈\r\n\n  {DOCUMENT} #{chr(0)}# e\u0301 \u00e9"
 """A text that whoever changes letters, spaces or lines does not give back."""
 LONGEST = 512
@@ -49,9 +53,13 @@ class Tokenizer(ABC):
         self.vocab_size, self.document_token = len(texts), document_token
         self._texts = texts
 
-    @abstractmethod
     def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
         """Return the tokens of the text, or its first ``limit`` tokens without reading much further, as int32."""
+        return np.concatenate([np.empty(0, dtype=np.int32), *self.encoded(text, limit)])
+
+    @abstractmethod
+    def encoded(self, text: str, limit: int | None = None) -> Iterator[Int[np.ndarray, " n"]]:
+        """Yield what ``encode`` returns, a part at a time: of a long text the tokens need not all be in memory."""
 
     @abstractmethod
     def dump(self) -> str:
@@ -87,9 +95,15 @@ class ByteTokenizer(Tokenizer):
     def __init__(self) -> None:
         super().__init__([bytes([value]) for value in range(256)] + [b""], document_token=256)
 
-    def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
-        """Return the bytes of the text."""
-        return np.frombuffer(text[:limit].encode()[:limit], dtype=np.uint8).astype(np.int32)
+    def encoded(self, text: str, limit: int | None = None) -> Iterator[Int[np.ndarray, " n"]]:
+        """Yield the bytes of the text."""
+        left = len(text) * LONGEST_BYTES if limit is None else limit
+        for start in range(0, len(text), PART):
+            part = np.frombuffer(text[start : start + PART].encode()[:left], dtype=np.uint8).astype(np.int32)
+            left -= len(part)
+            yield part
+            if not left:
+                return
 
     def dump(self) -> str:
         """Return a definition without parameters."""
@@ -112,26 +126,29 @@ class BPETokenizer(Tokenizer):
             library.pre_tokenizer = _pre_tokenizer()  # splits any text as its own does, but a run without an end
         self._library = library
 
-    def encode(self, text: str, limit: int | None = None) -> Int[np.ndarray, " n"]:
-        """Return the tokens of the text: the same whether it is encoded whole, or in ``pieces`` as here, for speed."""
-        chunks: list[np.ndarray] = [np.empty(0, dtype=np.int32)]
+    def encoded(self, text: str, limit: int | None = None) -> Iterator[Int[np.ndarray, " n"]]:
+        """Yield the tokens of the text: the same whether it is encoded whole, or in ``pieces`` as here, for speed."""
         left, remaining = limit, pieces(text)
         while (left is None or left > 0) and (batch := list(islice(remaining, BATCH if left is None else 1))):
-            encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
-            chunks += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
-            left = None if left is None else left - len(chunks[-1])
-        return np.concatenate(chunks)[:limit]
+            for encoding in self._library.encode_batch_fast(batch, add_special_tokens=False):
+                part = np.array(encoding.ids, dtype=np.int32)[:left]
+                left = None if left is None else left - len(part)
+                yield part
 
     def dump(self) -> str:
         """Return the JSON of the ``tokenizers`` library."""
         return self._definition
 
 
-def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: Sequence[Document]) -> Tokenizer:
+def train_tokenizer(
+    kind: Literal["bytes", "bpe"], vocab_size: int, documents: Iterable[Document], identity: str | None = None
+) -> Tokenizer:
     """Return a tokeniser for documents like these.
 
-    ``bytes`` needs no training. ``bpe`` is kept in the cache folder; the bytes and the document token count among its
-    ``vocab_size`` tokens, of which there are fewer if the documents have too few pairs. CorpusError if that cannot be.
+    ``bytes`` needs no training. ``bpe`` is trained on the first ``SAMPLE`` characters of the documents, which are read
+    one by one, and kept in the cache folder; the bytes and the document token count among its ``vocab_size`` tokens, of
+    which there are fewer if the documents have too few pairs. Documents with an ``identity`` are not read if it is
+    there. CorpusError if that cannot be.
     """
     if kind == "bytes":
         return ByteTokenizer()
@@ -139,12 +156,22 @@ def train_tokenizer(kind: Literal["bytes", "bpe"], vocab_size: int, documents: S
         raise CorpusError(
             f"a BPE vocabulary holds {SMALLEST} tokens or more (bytes and a document token), got {vocab_size}"
         )
-    if not documents:
-        raise CorpusError("a BPE vocabulary is trained on documents, got none")
-    name = f"bpe-{vocab_size}-{LONGEST}-{fingerprint(documents)}"
+    known = fingerprint(_some(sample(documents))) if identity is None else hashlib.sha256(identity.encode()).hexdigest()
     return read_cached(
-        name, lambda: _train(vocab_size, documents).to_str().encode(), lambda held: _parse(held.decode())
+        f"bpe-{vocab_size}-{LONGEST}-{known}",
+        lambda: _train(vocab_size, sample(documents)).to_str().encode(),
+        lambda held: _parse(held.decode()),
     )
+
+
+def sample(documents: Iterable[Document]) -> Iterator[Document]:
+    """Yield the documents up to the first ``SAMPLE`` characters of their texts."""
+    left = SAMPLE
+    for document in documents:
+        yield document if len(document.text) <= left else Document(document.name, document.text[:left])
+        left -= len(document.text)
+        if left <= 0:
+            return
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -180,7 +207,7 @@ def _parse(definition: str) -> Tokenizer:
     return tokenizer
 
 
-def _train(vocab_size: int, documents: Sequence[Document]) -> Library:
+def _train(vocab_size: int, documents: Iterable[Document]) -> Library:
     library = Library(models.BPE())
     library.pre_tokenizer = _pre_tokenizer()
     library.decoder = decoders.ByteLevel()
@@ -194,12 +221,21 @@ def _train(vocab_size: int, documents: Sequence[Document]) -> Library:
     return library
 
 
+def _some(documents: Iterable[Document]) -> Iterator[Document]:
+    empty = True
+    for document in documents:
+        empty = False
+        yield document
+    if empty:
+        raise CorpusError("a BPE vocabulary is trained on documents, got none")
+
+
 def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
     split = pre_tokenizers.Split(Regex(PATTERN), "isolated")
     return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def _all_pieces(documents: Sequence[Document]) -> Iterator[str]:
+def _all_pieces(documents: Iterable[Document]) -> Iterator[str]:
     for document in documents:
         yield from pieces(document.text)
 

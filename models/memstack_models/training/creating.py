@@ -1,12 +1,14 @@
 """What trains, from a configuration: the corpus read, the model, its streams."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from torch import Tensor
 
+from memstack import Split
 from memstack_models.data.load import tokenized
-from memstack_models.data.tokenized import TokenizedCorpus, short_documents
+from memstack_models.data.tokenized import Tick, TokenizedCorpus, short_documents, untold
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.training.config import RunConfig
 from memstack_models.training.curves import check_curves
@@ -14,21 +16,30 @@ from memstack_models.training.device import pick_device
 from memstack_models.training.sizes import refuse_too_large
 from memstack_models.training.trainer import Trainer
 
+Preparing = Callable[[Split], AbstractContextManager[Tick]]
+"""Gives, while the documents of a split are tokenised, what is told how far that is."""
+
 
 def new_trainer(
-    run: RunConfig, folder: Path, tokenizer: Tokenizer, tell: Callable[[str], None] = lambda line: None
+    run: RunConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    tell: Callable[[str], None] = lambda line: None,
+    preparing: Preparing = lambda split: nullcontext(untold),
 ) -> Trainer:
     """Read the corpus and build what trains on it; ``tell`` is told what whoever trains should know."""
     # Reading may take minutes, and this is known now.
     check_curves(run.train.curves)
     refuse_too_large(run, tokenizer.vocab_size, pick_device(run.train.device), run.memory)
-    corpus = tokenized(run.data, "train", tokenizer)
+    with preparing("train") as tick:
+        corpus = tokenized(run.data, "train", tokenizer, tick=tick)
     for line in notices(corpus, run):
         tell(line)
     held_out: list[Tensor] = []
     if run.train.validate_every:
         limits = run.train.validate_tokens, run.eval.documents
-        held_out = tokenized(run.data, "validation", tokenizer, *limits).documents
+        with preparing("validation") as tick:
+            held_out = tokenized(run.data, "validation", tokenizer, *limits, tick).documents
     return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
 
 

@@ -1,5 +1,6 @@
 """Cache entries of the models: whatever an entry holds that it should not, it is made again."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,21 @@ from memstack import Document
 from memstack.plugins.disk_cache import cache_folder, cached, forget
 
 DOCUMENTS = (Document("a", "alpha beta"), Document("b", "gamma"))
+
+
+def entry(tokens: torch.Tensor, *lengths: int, **about: object) -> bytes:
+    """Tokens of two documents, as their entry holds them, but for what is given."""
+    described = json.dumps({"names": ["a", "b"], "lengths": lengths, "order": [0, 1]} | about).encode()
+    return tokens.numpy().tobytes() + described + len(described).to_bytes(8, "big")
+
+
 FOREIGN = {
+    "tokens of other lengths": entry(torch.zeros(17, dtype=torch.int32), 11, 7),
+    "tokens of one document": entry(torch.zeros(17, dtype=torch.int32), 17),
+    "tokens beyond the vocabulary": entry(torch.full((17,), 900, dtype=torch.int32), 11, 6),
+    "tokens below zero": entry(torch.full((17,), -1, dtype=torch.int32), 11, 6),
+    "tokens in an impossible order": entry(torch.zeros(17, dtype=torch.int32), 11, 6, order=[0, 2]),
+    "an end beyond the beginning": b"\0" * 32 + b"\xff" * 8,
     "nothing": b"",
     "text": b"no tensors at all",
     "no names": save({}),

@@ -7,7 +7,7 @@ import pytest
 from memstack_models.data.config import DataConfig
 from memstack_models.data.corpora.folder import FolderCorpus
 from memstack_models.data.corpora.stdlib import StdlibCorpus
-from memstack_models.data.documents import anchored, corpus_of, fingerprint, load_documents, replaced
+from memstack_models.data.documents import SplitDocuments, anchored, corpus_of, fingerprint, replaced
 
 from memstack import SPLITS, ConfigError, Corpus, CorpusError, Document, OptionsError, UnknownCorpusError
 from memstack.contract.corpus import Split
@@ -55,7 +55,7 @@ def test_a_file_is_no_corpus(corpus: Path) -> None:
 
 def test_options_and_patterns_go_to_the_corpus(plain: Path) -> None:
     data = configured(corpus=str(plain), pattern="1?.txt", options={"shares": {"train": 1, "validation": 0, "test": 0}})
-    assert len(load_documents(corpus_of(data), "train")) == 10
+    assert len(list(SplitDocuments(corpus_of(data), "train"))) == 10
     with pytest.raises(OptionsError, match=r"corpus 'folder': shars is not a known key; did you mean 'shares'\?"):
         corpus_of(DataConfig(corpus=str(plain), options={"shars": {}}))
     with pytest.raises(OptionsError, match=r"corpus 'python-stdlib': pattern is not a known key"):
@@ -74,17 +74,17 @@ def test_a_folder_is_found_from_another_folder(corpus: Path, monkeypatch: pytest
 def test_another_corpus_takes_the_place_of_a_runs_own(corpus: Path, plain: Path) -> None:
     own = configured(corpus=str(corpus), pattern="*.txt", options={"shares": {"test": 2}}, vocab_size=300)
     other = replaced(own, str(plain), "validation")
-    assert len(load_documents(corpus_of(other), "validation")) == 20
+    assert len(list(SplitDocuments(corpus_of(other), "validation"))) == 20
     assert (other.pattern, other.vocab_size) == (("*.txt",), 300)
     for split in SPLITS:
-        assert len(load_documents(corpus_of(replaced(own, str(corpus), split)), split)) == 1
+        assert len(list(SplitDocuments(corpus_of(replaced(own, str(corpus), split)), split))) == 1
     assert replaced(own, "python-stdlib", "test") == DataConfig(vocab_size=300)
     assert replaced(configured(pattern="*.rst"), str(plain), "test").pattern == ()
 
 
 def test_a_split_without_documents_is_an_error() -> None:
     with pytest.raises(CorpusError, match="the corpus has no test documents"):
-        load_documents(Empty(), "test")
+        list(SplitDocuments(Empty(), "test"))
 
 
 def test_fingerprint_tells_names_texts_and_their_borders_apart() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memstack_models.data import tokenizer as module
 from memstack_models.data.chunking import pieces
-from memstack_models.data.documents import load_documents
+from memstack_models.data.documents import SplitDocuments
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import (
     DOCUMENT,
@@ -43,7 +43,7 @@ def bpe(tmp_path_factory: pytest.TempPathFactory) -> BPETokenizer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEMSTACK_CACHE", str(tmp_path_factory.mktemp("cache")))
         return cast(
-            BPETokenizer, train_tokenizer("bpe", 1024, load_documents(create_corpus("python-stdlib"), "validation"))
+            BPETokenizer, train_tokenizer("bpe", 1024, SplitDocuments(create_corpus("python-stdlib"), "validation"))
         )
 
 
@@ -80,7 +80,7 @@ def test_pieces_are_encoded_as_the_whole(bpe: BPETokenizer, text: str, length: i
 
 
 def test_long_text_is_encoded_as_the_library_encodes_it_whole(bpe: BPETokenizer) -> None:
-    text = max((document.text for document in load_documents(create_corpus("python-stdlib"), "validation")), key=len)[
+    text = max((document.text for document in SplitDocuments(create_corpus("python-stdlib"), "validation")), key=len)[
         :200_000
     ]
     whole = module.Library.from_str(bpe.dump()).encode(text).ids

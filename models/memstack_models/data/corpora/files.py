@@ -55,7 +55,7 @@ class File:
             why = getattr(error, "strerror", None) or "it is larger than memory"
             reason = f"{shown} cannot be read ({why}): make it readable, or take it out"
             raise UnreadableError("unreadable", reason) from None
-        if not text.strip():
+        if not text or text.isspace():  # stripped, a long text would be there twice
             raise UnreadableError("empty", f"{shown} is empty: fill it, or take it out of the folder")
         if (place := text.find("\0")) >= 0:
             raise UnreadableError("binary", f"{shown} is binary, it has a zero at character {place}: take it out")

@@ -1,5 +1,6 @@
 """PublishedCorpus: a public data set, streamed; or the same kind of documents from a folder."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,8 @@ from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.corpora.folder import FolderCorpus, ReadingOptions
 from memstack_models.data.corpora.hub import Source, ensure_library
 
+FORMAT = 1
+"""How documents are made of the rows; another number wherever that gives others."""
 HELD_OUT = 10
 """Of each held-out split, one document is read for so many of the train split."""
 
@@ -79,6 +82,13 @@ class PublishedCorpus(Corpus):
             where = self.options.path or self.published.shown
             raise CorpusError(f"{where} has no {split} documents {self.criterion}: choose others, or another folder")
 
+    def identity(self) -> str | None:
+        """Return the data set, its commit and the options; None for a folder, and for a branch, which may move."""
+        if self._local or self.published.is_folder or not re.fullmatch("[0-9a-f]{40}", self.published.revision):
+            return None
+        options = self.options.model_dump_json(exclude={"path", "dataset", "revision"})
+        return f"{self.name}, {FORMAT}, of {self.published.dataset} at {self.published.revision} by {options}"
+
     def notice(self) -> str | None:
         """Return which documents are read."""
         if self._local:
@@ -112,4 +122,4 @@ def _is_text(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return bool(text.strip())
+    return bool(text) and not text.isspace()
