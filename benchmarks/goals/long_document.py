@@ -81,7 +81,7 @@ class Watch:
     peak: float = 0.0
     _last: float = field(default_factory=time.process_time)
 
-    def observe(self, segment: Segment, nats: Tensor) -> None:
+    def observe(self, segment: Segment, nats: Tensor, _new: object = None) -> None:
         """Note a segment's end; what comes before the next one's is the next one's time."""
         now = time.process_time()
         self.seconds.append(now - self._last)

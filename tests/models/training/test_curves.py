@@ -27,8 +27,10 @@ def drawn(**train: Any) -> RunConfig:
 
 def events(folder: Path) -> Iterator[tuple[str, int, float]]:
     """The points of the run's one event file: name, step and value, as a reader of such files finds them."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
     from tensorboardX.record_writer import masked_crc32c
+
+    messages: Any = event_pb2  # made when it is imported, which a type checker cannot see
 
     def masked(part: bytes) -> bytes:
         return masked_crc32c(part).to_bytes(4, "little")
@@ -37,7 +39,7 @@ def events(folder: Path) -> Iterator[tuple[str, int, float]]:
     left = path.read_bytes()
     while left:
         length = int.from_bytes(left[:8], "little")
-        event = Event.FromString(left[12 : 12 + length])
+        event = messages.Event.FromString(left[12 : 12 + length])
         header, record = left[:8], left[12 : 12 + length]
         assert left[8:12] == masked(header)
         assert left[12 + length : 16 + length] == masked(record)
