@@ -83,16 +83,16 @@ def use(trial: Trial) -> None:
     trial.check()
 
 
-def in_a_fork(work: Callable[[], None], limit_s: float = LIMIT_S) -> str:
+def in_a_fork(work: Callable[[], None], limit_s: float | None = None) -> str:
     """Return what goes wrong with work in a forked process, in one line; nothing where it is done, or refused.
 
-    A refusal is a ForkError with a message of one line. After ``limit_s`` the process is ended.
+    A refusal is a ForkError with a message of one line. After ``limit_s``, or LIMIT_S, the process is ended.
     """
     came = said_by_a_fork(work, limit_s)
     return "" if came in (DONE, REFUSED) else came
 
 
-def said_by_a_fork(work: Callable[[], None], limit_s: float = LIMIT_S) -> str:
+def said_by_a_fork(work: Callable[[], None], limit_s: float | None = None) -> str:
     """Return ``DONE`` or ``REFUSED``, or what goes wrong with work in a forked process, as ``in_a_fork`` does."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -102,7 +102,7 @@ def said_by_a_fork(work: Callable[[], None], limit_s: float = LIMIT_S) -> str:
         _tell(work, writer)
     os.close(writer)
     try:
-        return _heard(reader, limit_s)
+        return _heard(reader, LIMIT_S if limit_s is None else limit_s)
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)

@@ -30,17 +30,24 @@ def with_options(name: str, **options: Any) -> dict[str, Any]:
     return {**registry().spec(name).test_options, **options}
 
 
+class OtherNumbers(MemoryContract):
+    """A backend whose numbers alone differ. What takes seconds, its first class has asked."""
+
+    test_a_spawned_process_is_given_a_copy: Any = None
+    test_any_sequence_of_steps: Any = None
+
+
 class TestExact(MemoryContract):
     backend = "exact"
 
 
-class TestExactDefaults(MemoryContract):
+class TestExactDefaults(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = {}
 
 
 @needs_kernel
-class TestExactFirstPass(MemoryContract):
+class TestExactFirstPass(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", first_pass="int8")
 
@@ -51,12 +58,12 @@ class TestExactFirstPassBFloat16Overlap(MemoryContract):
     options: ClassVar[Any] = with_options("exact", first_pass="int8", dtype="bfloat16", overlap=True)
 
 
-class TestExactBFloat16(MemoryContract):
+class TestExactBFloat16(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", dtype="bfloat16")
 
 
-class TestExactFloat16(MemoryContract):
+class TestExactFloat16(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", dtype="float16")
 
@@ -80,12 +87,12 @@ class TestBucketed(MemoryContract):
     backend = "bucketed"
 
 
-class TestBucketedDefaults(MemoryContract):
+class TestBucketedDefaults(OtherNumbers):
     backend = "bucketed"
     options: ClassVar[Any] = {}
 
 
-class TestBucketedBFloat16Overlap(MemoryContract):
+class TestBucketedBFloat16Overlap(OtherNumbers):
     backend = "bucketed"
     options: ClassVar[Any] = with_options("bucketed", dtype="bfloat16", overlap=True)
 
@@ -96,7 +103,7 @@ class TestFaissIVF(MemoryContract):
 
 
 @needs("faiss-ivf")
-class TestFaissIVFShards(MemoryContract):
+class TestFaissIVFShards(OtherNumbers):
     """What stands in for removal on a GPU."""
 
     backend = "faiss-ivf"
@@ -104,13 +111,13 @@ class TestFaissIVFShards(MemoryContract):
 
 
 @needs("faiss-ivf")
-class TestFaissIVFEightBits(MemoryContract):
+class TestFaissIVFEightBits(OtherNumbers):
     backend = "faiss-ivf"
     options: ClassVar[Any] = with_options("faiss-ivf", codec="sq8", shards=5, overlap=True)
 
 
 @needs("faiss-ivf")
-class TestFaissIVFProductQuantised(MemoryContract):
+class TestFaissIVFProductQuantised(OtherNumbers):
     backend = "faiss-ivf"
     options: ClassVar[Any] = with_options("faiss-ivf", codec="pq", rescored=8, dtype="bfloat16")
 
@@ -127,7 +134,7 @@ class TestHNSW(MemoryContract):
 
 
 @needs("hnsw")
-class TestHNSWBFloat16Overlap(MemoryContract):
+class TestHNSWBFloat16Overlap(OtherNumbers):
     backend = "hnsw"
     options: ClassVar[Any] = with_options("hnsw", dtype="bfloat16", overlap=True)
 
@@ -144,7 +151,7 @@ class TestScann(MemoryContract):
 
 
 @needs("scann")
-class TestScannFloat16Overlap(MemoryContract):
+class TestScannFloat16Overlap(OtherNumbers):
     backend = "scann"
     options: ClassVar[Any] = with_options("scann", dtype="float16", overlap=True)
 
@@ -161,7 +168,7 @@ class TestJax(MemoryContract):
 
 
 @needs("jax")
-class TestJaxNative(MemoryContract):
+class TestJaxNative(OtherNumbers):
     backend = "jax"
     options: ClassVar[Any] = with_options("jax", reduction="native", dtype="bfloat16", overlap=True)
 
@@ -199,13 +206,13 @@ def test_any_backend_loads_what_any_other_saved(source: str, target: str) -> Non
 
 
 @pytest.mark.parametrize(("name", "more"), [*((name, {}) for name in BUNDLED), ("faiss-ivf", {"shards": 3})])
-def test_thousands_of_random_steps_give_what_plain_lists_give(name: str, more: dict[str, Any]) -> None:
-    """The kit's own machine takes some hundreds, so that a check does not take long."""
+def test_a_thousand_random_steps_give_what_plain_lists_give(name: str, more: dict[str, Any]) -> None:
+    """The kit's own machine takes some hundreds, so that a check does not take long; ``make campaign`` 100,000."""
     if missing := registry().spec(name).missing():
         pytest.skip(f"{name} needs {', '.join(missing)}")
     options = with_options(name, **more)
     contract: MemoryContract = type("Contract", (MemoryContract,), {"backend": name, "options": options})()
-    assert run_machine(contract.trial, examples=70, steps=50) >= 2000
+    assert run_machine(contract.trial, examples=35, steps=50) >= 1000
 
 
 def test_every_bundled_backend_is_under_the_contract() -> None:

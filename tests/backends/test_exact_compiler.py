@@ -30,8 +30,9 @@ __attribute__((constructor)) static void end() { raise(SIGILL); }
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A cache of its own, and a process that has not looked for the loop yet."""
+    """A cache of its own, and a process that has not looked for the loop yet, which is compiled in half the time."""
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "FLAGS", ("-O0", *library.FLAGS[1:]))
     forget_all()
     yield tmp_path / "cache"
     forget_all()

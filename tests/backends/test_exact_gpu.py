@@ -46,6 +46,8 @@ def negative(n: int) -> Tensor:
 
 
 KEYS = (unit, repeating, in_pairs, nearly_equal, of_all_lengths, tiny, huge, zeros, negative)
+MANY = (unit, repeating, nearly_equal, of_all_lengths)
+"""Of which there are so many that they fill several tiles: the interpreter needs seconds for each."""
 
 
 class Counted:
@@ -88,8 +90,11 @@ def expect_best(keys: Tensor, queries: Tensor, slots: Tensor, k: int) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (65, 32), (2200, 32)])
-@pytest.mark.parametrize("make", KEYS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    ("make", "n", "k"),
+    [*((make, n, k) for make in KEYS for n, k in ((1, 1), (65, 32))), *((make, 2200, 32) for make in MANY)],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int, precision: Precision) -> None:
     keys = make(max(n, 4))[:, :n]
     like_a_key = keys[:, :1] / keys.abs().amax().clamp(min=1e-30)

@@ -124,7 +124,7 @@ CHECKS = (
         "Command lines made from the commands' own structure and mutated: no traceback, no hang, "
         "nothing left behind by a refusal, which is one clear line",
         "command lines",
-        120,
+        80,
         5000,
         fuzz_lines,
         12,
@@ -134,7 +134,7 @@ CHECKS = (
         "recipes",
         "Recipes mutated as trees and as bytes, trained with: the same",
         "recipes",
-        100,
+        60,
         4000,
         fuzz_recipes,
         10,
@@ -149,5 +149,5 @@ CHECKS = (
         fuzz_corpora,
         5,
     ),
-    Check("fuzz", "help", "--help of every command and of none", "command lines", 48, 48, ask_for_help, 1),
+    Check("fuzz", "help", "--help of every command and of none", "command lines", 24, 48, ask_for_help, 1),
 )

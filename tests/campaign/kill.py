@@ -189,7 +189,7 @@ CHECKS = (
         "SIGINT and SIGTERM at a random moment, once or twice: exit status 130 or 143, the step reached is saved, the "
         "command to go on is printed, and it goes on to the same losses",
         "trainings",
-        4,
+        3,
         50,
         interrupt_training,
         4,
@@ -200,7 +200,7 @@ CHECKS = (
         "A second training in the folder of a running one is refused in one line and changes nothing; after a SIGKILL "
         "of the first it goes on",
         "pairs",
-        2,
+        1,
         20,
         train_twice,
         3,

@@ -63,7 +63,7 @@ CHECKS = tuple(
         f"`memstack check {name} --thorough`: random operations beside an oracle of plain lists, interrupts inside "
         "add, threads, forks, copies, kills",
         "attempts",
-        200 if name in OFTEN else 0,
+        60 if name in OFTEN else 0,
         100_000,
         _of(name),
         20,

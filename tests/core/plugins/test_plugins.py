@@ -111,7 +111,8 @@ def test_a_model_is_trained_and_evaluated_with_a_strangers_backend(stranger: Env
 
 
 def test_a_strangers_own_tests_pass(stranger: Environment) -> None:
-    tested = stranger.must("-m", "pytest", "-q", "-p", "no:cacheprovider", PLUGIN.name)
+    """Some of them: ``check`` has asked every promise above."""
+    tested = stranger.must("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "recall or ties", PLUGIN.name)
     assert "failed" not in tested.out
     assert "passed" in tested.out
 

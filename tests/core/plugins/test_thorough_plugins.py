@@ -49,13 +49,13 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def test_a_strangers_plugin_passes_the_thorough_check(strangers: Environment) -> None:
-    small = ["--operations", 200, "--seed", 1, "--json", "thorough.json"]
+    small = ["--operations", 60, "--seed", 1, "--json", "thorough.json"]
     done = strangers.must("-m", "memstack", "check", "lsh", "--thorough", *small)
     assert "lsh: nothing differs; --seed 1 repeats it" in done.out
     record = ThoroughRecord.read(strangers.work / "thorough.json")
     assert (record.backend, record.seed) == ("lsh", 1)
     assert all(tried.outcome == "pass" for tried in record.tried), record.tried
-    assert record.tried[0].done >= 200
+    assert record.tried[0].done >= 60
 
 
 def test_a_process_that_ends_is_a_finding_with_its_history(strangers: Environment) -> None:
@@ -68,6 +68,6 @@ def test_a_process_that_ends_is_a_finding_with_its_history(strangers: Environmen
 
 
 def test_a_process_that_hangs_is_a_finding(strangers: Environment) -> None:
-    done = strangers.must("-c", TRY.format("hanging", 20))
-    assert "it hangs: nothing for 20 s" in done.out
+    done = strangers.must("-c", TRY.format("hanging", 12))
+    assert "it hangs: nothing for 12 s" in done.out
     assert "in select" in done.out

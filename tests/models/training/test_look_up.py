@@ -63,8 +63,8 @@ def test_a_look_up_beyond_the_window_needs_the_memory(tmp_path: Path, combine: s
                 "memory_layers": [1, 2],
                 "combine": combine,
             },
-            "memory": {"capacity": 512, "neighbours": 32},
-            "train": {"rows": 32, "segment": SEGMENT, "steps": 300, "warmup": 50, "learning_rate": 5e-3},
+            "memory": {"capacity": 512, "neighbours": 8},
+            "train": {"rows": 32, "segment": SEGMENT, "steps": 225, "warmup": 50, "learning_rate": 5e-3},
             "eval": {"rows": 32},
         }
     )

@@ -92,9 +92,8 @@ def test_recomputed_activations_are_not_kept(tmp_path: Path) -> None:
     "settings",
     [
         {"checkpoint_activations": "none"},
-        {"checkpoint_activations": "memory"},
+        {"checkpoint_activations": "memory", "accumulation": 2},
         {"checkpoint_activations": "all"},
-        {"accumulation": 2},
         {"precision": "bfloat16"},
     ],
     ids=str,
