@@ -1,5 +1,6 @@
 """A run's curves: what event files and W&B are told, of a run cut short as well."""
 
+import importlib
 import json
 import sys
 import types
@@ -27,19 +28,17 @@ def drawn(**train: Any) -> RunConfig:
 
 def events(folder: Path) -> Iterator[tuple[str, int, float]]:
     """The points of the run's one event file: name, step and value, as a reader of such files finds them."""
-    from tensorboardX.proto import event_pb2
-    from tensorboardX.record_writer import masked_crc32c
-
-    messages: Any = event_pb2  # made when it is imported, which a type checker cannot see
+    event_class: Any = importlib.import_module("tensorboardX.proto.event_pb2").Event
+    checksum: Any = importlib.import_module("tensorboardX.record_writer").masked_crc32c
 
     def masked(part: bytes) -> bytes:
-        return masked_crc32c(part).to_bytes(4, "little")
+        return checksum(part).to_bytes(4, "little")
 
     [path] = folder.glob("events.out.tfevents.*")
     left = path.read_bytes()
     while left:
         length = int.from_bytes(left[:8], "little")
-        event = messages.Event.FromString(left[12 : 12 + length])
+        event = event_class.FromString(left[12 : 12 + length])
         header, record = left[:8], left[12 : 12 + length]
         assert left[8:12] == masked(header)
         assert left[12 + length : 16 + length] == masked(record)
