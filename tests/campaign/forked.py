@@ -25,7 +25,17 @@ LIMIT = 20.0
 """Seconds after which a command that has not begun its work hangs."""
 ROOM = 10 << 30
 """Bytes of address space: what asks for more than any machine has is told so."""
-WORK = ("train", "advance", "evaluate", "compare_with_progress", "tune", "report", "measure_memory", "check_memory")
+WORK = (
+    "train",
+    "advance",
+    "_write_tokens",
+    "evaluate",
+    "compare_with_progress",
+    "tune",
+    "report",
+    "measure_memory",
+    "check_memory",
+)
 """Functions in which a command has accepted what it was given and does its work."""
 GLANCE = 0.7
 """Seconds between two looks at what a command does."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import TaskID
 
 from memstack import Split
-from memstack.cli.console import ERR, progress_bar, say
+from memstack.cli.console import OUT, progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.cli.bytes_table import bytes_table
@@ -32,7 +32,7 @@ def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Traine
     try:
         return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"), preparing)
     except TooLargeError as error:
-        ERR.print(bytes_table(refused(str(folder), run, tokenizer.vocab_size, error)))
+        OUT.print(bytes_table(refused(str(folder), run, tokenizer.vocab_size, error)))
         raise
 
 

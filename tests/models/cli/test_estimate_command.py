@@ -31,9 +31,10 @@ def test_what_ships_can_be_estimated_as_a_recipe_or_a_run(memstack: Run, monkeyp
 
 def test_a_training_that_cannot_fit_is_refused_with_the_table(memstack: Run, corpus: Path) -> None:
     chosen = settings(*QUICK, f"data.corpus={corpus}", "memory.capacity=1000000000000")
-    code, _, err = memstack("train", "tiny", *chosen, "--out", "run")
+    code, out, err = memstack("train", "tiny", *chosen, "--out", "run")
     assert code == 2
-    assert "memory of layer 1" in err
-    assert "at least" in err
+    assert "memory of layer 1" in out
+    assert "at least" in out
     assert "(more than there is): lower capacity" in err
+    assert err.count("\n") == 1
     assert not Path("run").exists()
