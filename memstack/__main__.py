@@ -1,5 +1,6 @@
 """``memstack``, and ``python -m memstack``: Ctrl-C is a word also while the command's parts are being imported."""
 
+import signal
 import sys
 
 
@@ -10,6 +11,7 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only print where the first one ended
         if "--debug" in sys.argv:
             raise
         sys.stderr.write("interrupted\n")

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from memstack.cli.console import ERR, exit_code, say
+from memstack.cli.interrupts import no_more_interrupts
 from memstack.contract.errors import (
     DuplicateCommandError,
     MemstackError,
@@ -94,6 +95,7 @@ class Group(TyperGroup):
         try:
             super().invoke(ctx)
         except KeyboardInterrupt:
+            no_more_interrupts()
             if self.debug:
                 raise
             say("interrupted", "red", ERR)
@@ -105,6 +107,7 @@ class Group(TyperGroup):
         try:
             code = super().main(*args, **named) or 0
             if code == INTERRUPTED and not self.invoked:
+                no_more_interrupts()
                 say("interrupted", "red", ERR)
         except typer.Abort:
             say("aborted", "red", ERR)

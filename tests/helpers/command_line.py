@@ -1,6 +1,7 @@
 """The command line, as a user meets it: fixtures and what reads its output."""
 
 import math
+import signal
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +26,10 @@ def memstack(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["memstack", *map(str, arguments)])
+        handler = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
+        signal.signal(signal.SIGINT, handler)  # one that Ctrl-C ends takes no further one
         printed = capsys.readouterr()
         return int(stopped.value.code or 0), printed.out, printed.err
 

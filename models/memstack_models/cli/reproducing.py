@@ -4,6 +4,7 @@ import typer
 
 from memstack.cli import console
 from memstack.cli.console import ERR, OUT, progress_bar, say
+from memstack.cli.interrupts import no_more_interrupts
 from memstack_models.reproduce.estimate import Estimate, unlike
 from memstack_models.reproduce.making import is_made, is_trained
 from memstack_models.reproduce.plan import Plan, Request, plan
@@ -21,6 +22,7 @@ def reproduce(request: Request, jobs: int | None, command: str, *, dry_run: bool
     try:
         failures = make_with_progress(planned, ahead, command)
     except (TrainingStopped, KeyboardInterrupt) as stopped:
+        no_more_interrupts()
         say(f"stopped; what is made is kept, go on with: {command}", console=ERR, whole=True)
         raise typer.Exit(stopped.exit_code if isinstance(stopped, TrainingStopped) else 130) from None
     record = write(planned, failures, command)

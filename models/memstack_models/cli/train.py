@@ -9,6 +9,7 @@ import typer
 
 from memstack import ConfigError
 from memstack.cli.console import ERR, only_tell, say
+from memstack.cli.interrupts import no_more_interrupts
 from memstack_models.cli.options import NOTHING, Set
 from memstack_models.training import bundled
 
@@ -57,6 +58,7 @@ def train_command(
         else:
             begin(folder, recipe, from_, set_)
     except TrainingStopped as stopped:
+        no_more_interrupts()
         say(str(stopped), console=ERR, whole=True)
         raise typer.Exit(stopped.exit_code) from None
 

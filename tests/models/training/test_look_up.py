@@ -64,7 +64,7 @@ def test_a_look_up_beyond_the_window_needs_the_memory(tmp_path: Path, combine: s
                 "combine": combine,
             },
             "memory": {"capacity": 512, "neighbours": 8},
-            "train": {"rows": 32, "segment": SEGMENT, "steps": 225, "warmup": 50, "learning_rate": 5e-3},
+            "train": {"rows": 32, "segment": SEGMENT, "steps": 275, "warmup": 50, "learning_rate": 5e-3},
             "eval": {"rows": 32},
         }
     )
