@@ -24,6 +24,8 @@ from memstack_models.training.records import strict_json
 FILE = "checkpoint.safetensors"
 FORMAT = 1
 """Of the files that are written. Those from before there was a number are format 0: they are read as well."""
+UNNAMED = f".tmp{6 * '[A-Za-z0-9]'}"
+"""What safetensors calls a file until it is whole; a process that is killed meanwhile leaves one, as large as any."""
 
 
 class Progress(Frozen):
@@ -45,6 +47,8 @@ def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any
     metadata = {"format": str(FORMAT), "progress": described, "digest": _digest(FORMAT, plain, described)}
     aside = folder / f"{FILE}.writing"
     try:
+        for left in folder.glob(UNNAMED):
+            left.unlink(missing_ok=True)
         save_file(plain, aside, metadata)
         with aside.open("rb") as written:
             os.fsync(written.fileno())

@@ -33,6 +33,14 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+def test_what_a_killed_save_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """It is as large as a checkpoint, and nobody would know it by its name."""
+    (tmp_path / ".tmpk24Qiv").write_bytes(b"cut off")
+    (tmp_path / ".tmp-notes").write_text("mine")
+    checkpoint.save(tmp_path, {"model.weight": torch.ones(2)}, {"step": 1})
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.FILE, ".tmp-notes"}
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, TENSORS, {"step": 7})
     tensors, progress = checkpoint.load(tmp_path)
