@@ -83,13 +83,15 @@ def find_documents(run: RunConfig, sources: Sequence[str]) -> list[Document]:
     """Return the text of each file, or of the document of that name in whichever split of the run's corpus."""
     found = {source: _text_of(Path(source)) for source in sources if Path(source).exists()}
     if absent := [source for source in sources if source not in found]:
-        named = {each.name: each.text for split in SPLITS for each in corpus_of(run.data).documents(split)}
-        for source in absent:
-            if source not in named:
-                raise ConfigError(
-                    f"{printable(source)} is no file, and no document of {run.data.corpus}{did_you_mean(source, named)}"
-                )
-        found |= {source: named[source] for source in absent}
+        names: list[str] = []
+        for each in (each for split in SPLITS for each in corpus_of(run.data).documents(split)):
+            names.append(each.name)
+            if each.name in absent:
+                found[each.name] = each.text
+        if unknown := next((source for source in absent if source not in found), None):
+            raise ConfigError(
+                f"{printable(unknown)} is no file, and no document of {run.data.corpus}{did_you_mean(unknown, names)}"
+            )
     return [Document(Path(source).name if Path(source).exists() else source, found[source]) for source in sources]
 
 

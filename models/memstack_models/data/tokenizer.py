@@ -140,6 +140,11 @@ class BPETokenizer(Tokenizer):
         return self._definition
 
 
+def largest_size(kind: Literal["bytes", "bpe"], vocab_size: int) -> int:
+    """Return how many tokens a tokeniser of that kind has, or will have at the most."""
+    return SMALLEST if kind == "bytes" else vocab_size
+
+
 def train_tokenizer(
     kind: Literal["bytes", "bpe"], vocab_size: int, documents: Iterable[Document], identity: str | None = None
 ) -> Tokenizer:

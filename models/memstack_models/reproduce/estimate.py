@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from memstack_models.data.tokenizer import ByteTokenizer
+from memstack_models.data.tokenizer import largest_size
 from memstack_models.reproduce.making import (
     RUN,
     TRAINED,
@@ -131,8 +131,7 @@ def weights(run: RunConfig) -> int:
     """Return how many weights a token meets, the vocabulary's included."""
     model = run.model
     attention = 2 * model.dim * model.head_dim * (model.heads + model.kv_heads)
-    vocabulary = run.data.vocab_size if run.data.tokenizer == "bpe" else ByteTokenizer().vocab_size
-    return vocabulary * model.dim + model.layers * (attention + 2 * model.dim * model.ffn_dim)
+    return _vocabulary(run) * model.dim + model.layers * (attention + 2 * model.dim * model.ffn_dim)
 
 
 def numbers(run: RunConfig) -> int:
@@ -146,13 +145,17 @@ def _more(run: RunConfig, entries: int, dense: float) -> float:
     return max(0.0, _step(filled) / _tokens(filled) - dense * weights(filled)) / numbers(filled)
 
 
+def _vocabulary(run: RunConfig) -> int:
+    return largest_size(run.data.tokenizer, run.data.vocab_size)
+
+
 def _tokens(run: RunConfig) -> int:
     return run.train.rows * run.train.segment
 
 
 def _step(run: RunConfig) -> float:
     """Seconds of a step whose memories are full: of keys that the model made, as random ones are harder to search."""
-    vocabulary = run.data.vocab_size if run.data.tokenizer == "bpe" else ByteTokenizer().vocab_size
+    vocabulary = _vocabulary(run)
     random = torch.Generator().manual_seed(0)
     filling = 1 + (run.memory.capacity // run.train.segment if run.model.memory_layers else 0)
     length = (STEPS + filling) * run.train.segment + 1

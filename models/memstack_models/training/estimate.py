@@ -6,7 +6,7 @@ from typing import Literal
 
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
-from memstack_models.data.tokenizer import SMALLEST, load_tokenizer
+from memstack_models.data.tokenizer import largest_size, load_tokenizer
 from memstack_models.training import bundled, run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
@@ -96,7 +96,7 @@ def configured(name: str, overrides: list[str]) -> tuple[RunConfig, int]:
     """The configuration that a name means, and how many tokens its vocabulary has, or will have at the most."""
     if name in bundled.recipes() or Path(name).is_file():
         run = run_folder.recipe(name, overrides)
-        return run, SMALLEST if run.data.tokenizer == "bytes" else run.data.vocab_size
+        return run, largest_size(run.data.tokenizer, run.data.vocab_size)
     folder = run_folder.find(name)
     if not folder.is_dir():
         return run_folder.recipe(name, overrides), 0  # which says what there is

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.planted_entries import a_link_elsewhere, a_pipe, open_to_others
 
 from memstack import MemoryShape, create_memory
 from memstack.contract.errors import CacheError, ConfigError
@@ -181,22 +182,8 @@ def test_a_planted_folder_is_not_used_and_that_is_said_once(
     assert "chmod go-w" in line or "choose" in line
 
 
-def open_to_others(entry: Path) -> None:
-    entry.chmod(0o666)
-
-
 def another_users_entry(entry: Path) -> None:
     os.chown(entry, STRANGER, STRANGER)
-
-
-def a_link_elsewhere(entry: Path) -> None:
-    entry.rename(entry.parent.parent / "elsewhere")
-    entry.symlink_to(entry.parent.parent / "elsewhere")
-
-
-def a_pipe(entry: Path) -> None:
-    entry.unlink()
-    os.mkfifo(entry)
 
 
 @pytest.mark.parametrize(

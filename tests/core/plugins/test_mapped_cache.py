@@ -1,13 +1,13 @@
 """Entries of the cache that are mapped and not read: as sound, and as much the user's own, as those that are read."""
 
 import logging
-import os
 from collections.abc import Callable
 from errno import ENOSPC
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from helpers.planted_entries import a_link_elsewhere, a_pipe, open_to_others
 
 from memstack.contract.errors import CacheError
 from memstack.plugins import disk_cache, kept, mapped
@@ -67,20 +67,6 @@ def test_a_damaged_entry_is_made_again(cache: Path, damage: Callable[[bytes], by
     (cache / "name").write_bytes(damage(sound))
     assert bytes(mapped("name", in_parts)) == CONTENT
     assert (cache / "name").read_bytes() == sound
-
-
-def open_to_others(entry: Path) -> None:
-    entry.chmod(0o666)
-
-
-def a_link_elsewhere(entry: Path) -> None:
-    entry.rename(entry.parent.parent / "elsewhere")
-    entry.symlink_to(entry.parent.parent / "elsewhere")
-
-
-def a_pipe(entry: Path) -> None:
-    entry.unlink()
-    os.mkfifo(entry)
 
 
 @pytest.mark.parametrize("change", [open_to_others, a_link_elsewhere, a_pipe], ids=lambda change: change.__name__)

@@ -73,12 +73,21 @@ def named(counts: Mapping[str, Sequence[str]]) -> str:
     return ", ".join(f"{len(counts[kind])} {kind} ({part})" for kind, part in parts.items())
 
 
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Return True if one of the patterns matches, or there is none.
+
+    One with a slash is about the whole path below the corpus's folder, one without about the file's name.
+    """
+    name = PurePosixPath(path).name
+    return not patterns or any(fnmatchcase(path if "/" in pattern else name, pattern) for pattern in patterns)
+
+
 def choose(files: Sequence[File], patterns: Sequence[str], folder: Path) -> list[File]:
     """Return the files that one of the patterns matches, or all without a pattern; CorpusError if there are none."""
     if not files:
         shown = printable(str(folder))
         raise CorpusError(f"{shown} holds no documents: put UTF-8 text files into it, plain or .gz")
-    chosen = [file for file in files if not patterns or any(_matches(file.name, pattern) for pattern in patterns)]
+    chosen = [file for file in files if matches(file.name, patterns)]
     if not chosen:
         shown = printable(str(folder))
         raise CorpusError(f"no file in {shown} matches data.pattern {', '.join(patterns)}: there are {_kinds(files)}")
@@ -115,11 +124,6 @@ def _undecodable(shown: str, error: UnicodeDecodeError, encoding: str) -> Unread
         return UnreadableError("binary", f"{shown} is binary, not {title}: take it out of the folder")
     reason = f"{shown} is not {title} at byte {error.start}: convert it, or take it out of the folder"
     return UnreadableError(f"not {title}", reason)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """A pattern with a slash is about the whole path below the corpus's folder, one without about the file's name."""
-    return fnmatchcase(name if "/" in pattern else PurePosixPath(name).name, pattern)
 
 
 def _kinds(files: Sequence[File]) -> str:

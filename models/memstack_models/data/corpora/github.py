@@ -2,14 +2,14 @@
 
 import sysconfig
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from memstack import Corpus, Document, Split
 from memstack.plugins.bounds import Count, CountOrNone
 from memstack_models.data.config import Patterns
-from memstack_models.data.corpora.hashed import fraction
+from memstack_models.data.corpora.files import matches
+from memstack_models.data.corpora.hashed import split_of
 from memstack_models.data.corpora.hub import Source
 from memstack_models.data.corpora.joined import JoinedFolder
 from memstack_models.data.corpora.published import PublishedCorpus, PublishedOptions
@@ -73,7 +73,7 @@ class GitHubCorpus(PublishedCorpus):
         shares = self._options.shares.model_dump()
         files = ((row["repo_name"], row["path"], row["code"]) for row in self.stream(split))
         ours = (
-            file for file in files if _split_of(file[0], shares) == split and _matches(file[1], self._options.pattern)
+            file for file in files if split_of(file[0], shares) == split and matches(file[1], self._options.pattern)
         )
         for name, found in gathered(ours, self._options.window):
             yield Document(name, joined(found))
@@ -113,15 +113,3 @@ def gathered(files: Iterator[tuple[str, str, str]], window: int) -> Iterator[tup
             size -= sum(map(len, held[first].values()))
             yield first, held.pop(first)
     yield from held.items()
-
-
-def _split_of(name: str, shares: Mapping[str, float]) -> Split:
-    place = fraction(name) * sum(shares.values())
-    if place < shares["train"]:
-        return "train"
-    return "validation" if place < shares["train"] + shares["validation"] else "test"
-
-
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    name = PurePosixPath(path).name
-    return not patterns or any(fnmatchcase(path if "/" in each else name, each) for each in patterns)

@@ -19,7 +19,7 @@ def split_by_hash(names: Iterable[str], shares: Mapping[str, float]) -> dict[Spl
     """
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for name in sorted(names):
-        splits[_split_of(name, shares)].append(name)
+        splits[split_of(name, shares)].append(name)
     for split in FILLED:
         fullest = max(splits.values(), key=len)
         if shares[split] and not splits[split] and len(fullest) > 1:
@@ -34,7 +34,8 @@ def fraction(name: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _split_of(name: str, shares: Mapping[str, float]) -> Split:
+def split_of(name: str, shares: Mapping[str, float]) -> Split:
+    """Return the split that a name falls into, whatever others there are."""
     ends = list(accumulate(shares[split] for split in SPLITS))
     # Of shares that are next to nothing the place might be rounded up to the end of all.
     place = min(fraction(name) * ends[-1], math.nextafter(ends[-1], 0))
