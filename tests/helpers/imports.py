@@ -33,7 +33,6 @@ ORDERS: Mapping[str, Layers] = {
         ("training",),
         ("evaluation",),
         ("report",),
-        ("reproduce",),
         ("cli",),
     ),
     "benchmarks": (("__init__.py", "pages.py"), ("suite",), ("goals",)),

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.small_corpus import write_corpus
-from memstack_models.reproduce.grid import Cell, Scale, load_grid, load_scale
-from memstack_models.reproduce.plan import Request
-from memstack_models.reproduce.records import CellOutcome, CurvePoint, Outcome, ReproduceRecord
+from memstack_models.report.reproduce.grid import Cell, Scale, load_grid, load_scale
+from memstack_models.report.reproduce.plan import Request
+from memstack_models.report.reproduce.records import CellOutcome, CurvePoint, Outcome, ReproduceRecord
 
 SMALL = (
     "train.segment=16",

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ENTRIES = {"memstack": 12, "models/memstack_models": 9}
+ENTRIES = {"memstack": 12, "models/memstack_models": 8}
 """At the top level of a package, ``__init__.py`` and ``py.typed`` included."""
 NAMES, FILE, FUNCTION, MEDIAN = 10, 300, 60, 8
 """Names that a folder's ``__init__`` hands on at most; lines of a file, of a function, and of the median function."""

@@ -13,7 +13,7 @@ from memstack_models.cli.options import NOTHING, Set
 
 
 def _tables() -> list[str]:
-    from memstack_models.reproduce.grid import tables
+    from memstack_models.report.reproduce.grid import tables
 
     return tables()
 
@@ -52,9 +52,9 @@ def reproduce_command(
     if out.is_file():
         raise ConfigError(f"--out {out} is a file; name a folder")
     from memstack_models.cli.reproducing import reproduce
-    from memstack_models.reproduce.corpora import given
-    from memstack_models.reproduce.grid import scale_of
-    from memstack_models.reproduce.plan import Request
+    from memstack_models.report.reproduce.corpora import given
+    from memstack_models.report.reproduce.grid import scale_of
+    from memstack_models.report.reproduce.plan import Request
 
     request = Request(
         table=table, scale=scale_of(scale), only=only, seeds=seeds, folder=out, data=given(data), overrides=set_

@@ -5,10 +5,10 @@ import typer
 from memstack.cli import console
 from memstack.cli.console import ERR, OUT, progress_bar, say
 from memstack.cli.interrupts import no_more_interrupts
-from memstack_models.reproduce.estimate import Estimate, unlike
-from memstack_models.reproduce.making import is_made, is_trained
-from memstack_models.reproduce.plan import Plan, Request, plan
-from memstack_models.reproduce.run import Course, course, in_words, make_all, processes_of, stem, write
+from memstack_models.report.reproduce.estimate import Estimate, unlike
+from memstack_models.report.reproduce.making import is_made, is_trained
+from memstack_models.report.reproduce.plan import Plan, Request, plan
+from memstack_models.report.reproduce.run import Course, course, in_words, make_all, processes_of, stem, write
 from memstack_models.training.errors import TrainingStopped
 
 

@@ -11,7 +11,7 @@ from memstack.plugins import config as configuration
 from memstack.plugins.config import Frozen
 
 FILE = Path(__file__).parent / "corpora.toml"
-CHECKOUT = Path(__file__).parents[3]
+CHECKOUT = Path(__file__).parents[4]
 
 
 class Source(Frozen):

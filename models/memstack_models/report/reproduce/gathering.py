@@ -7,7 +7,7 @@ from memstack.measure import describe_hardware
 from memstack_models.evaluation.records import Compared
 from memstack_models.evaluation.runs import differences
 from memstack_models.evaluation.spread import ratio_interval
-from memstack_models.reproduce.making import (
+from memstack_models.report.reproduce.making import (
     NONE,
     TRAINED,
     VALIDATION,
@@ -17,8 +17,8 @@ from memstack_models.reproduce.making import (
     readings,
     unavailable,
 )
-from memstack_models.reproduce.plan import Job, Plan
-from memstack_models.reproduce.records import CellOutcome, Outcome, ReadingRecord, ReproduceRecord, TrainedRecord
+from memstack_models.report.reproduce.plan import Job, Plan
+from memstack_models.report.reproduce.records import CellOutcome, Outcome, ReadingRecord, ReproduceRecord, TrainedRecord
 
 
 def gather(plan: Plan, failures: Mapping[str, str], command: str) -> ReproduceRecord:

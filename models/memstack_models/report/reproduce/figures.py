@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from memstack_models.report.axes import error_bars, honest_axis, line, recall_axis, sizes_axis
 from memstack_models.report.figures import picture_file
 from memstack_models.report.layout import Labels, Layout, finish
-from memstack_models.report.style import COLOURS, LIGHT, LINES, MARKS, SeriesStyle, themed
-from memstack_models.reproduce.curves import closed
-from memstack_models.reproduce.making import NONE
-from memstack_models.reproduce.records import ReproduceRecord
-from memstack_models.reproduce.summary import (
+from memstack_models.report.reproduce.curves import closed
+from memstack_models.report.reproduce.making import NONE
+from memstack_models.report.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce.summary import (
     Mean,
     change,
     labels,
@@ -24,6 +23,7 @@ from memstack_models.reproduce.summary import (
     published_change,
     read,
 )
+from memstack_models.report.style import COLOURS, LIGHT, LINES, MARKS, SeriesStyle, themed
 
 AGAINST = "% perplexity, fair opponent = 0"
 PAPER = "Hollow marks: the paper's, at its own scale."

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from memstack.contract.errors import in_one_line
-from memstack_models.reproduce.making import is_trained, make
-from memstack_models.reproduce.plan import Job
+from memstack_models.report.reproduce.making import is_trained, make
+from memstack_models.report.reproduce.plan import Job
 from memstack_models.training.errors import TrainingStopped
 
 Told = Callable[[Job, str, float], None]

@@ -2,9 +2,9 @@
 
 from statistics import mean
 
-from memstack_models.reproduce.grid import Cell
-from memstack_models.reproduce.records import ReproduceRecord
-from memstack_models.reproduce.summary import outcomes
+from memstack_models.report.reproduce.grid import Cell
+from memstack_models.report.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce.summary import outcomes
 
 Points = list[tuple[float, float]]
 """Steps in per cent of the first training's, and the part of the gap that is closed."""

@@ -11,8 +11,8 @@ from typing import Any
 from memstack import ConfigError
 from memstack.contract.errors import did_you_mean
 from memstack.plugins.config import plain
-from memstack_models.reproduce.corpora import CHECKOUT, settings_of, sources
-from memstack_models.reproduce.grid import Cell, Grid, Scale, ScaleConfig, load_grid, load_scale
+from memstack_models.report.reproduce.corpora import CHECKOUT, settings_of, sources
+from memstack_models.report.reproduce.grid import Cell, Grid, Scale, ScaleConfig, load_grid, load_scale
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.identity import deciding

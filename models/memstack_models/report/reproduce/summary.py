@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+from memstack_models.report.reproduce.grid import Cell, Grid
+from memstack_models.report.reproduce.making import NONE
+from memstack_models.report.reproduce.records import CellOutcome, Outcome, ReproduceRecord
 from memstack_models.report.style import short
-from memstack_models.reproduce.grid import Cell, Grid
-from memstack_models.reproduce.making import NONE
-from memstack_models.reproduce.records import CellOutcome, Outcome, ReproduceRecord
 
 
 @dataclass(frozen=True)

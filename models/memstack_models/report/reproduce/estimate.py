@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from memstack_models.data.tokenizer import largest_size
-from memstack_models.reproduce.making import (
+from memstack_models.report.reproduce.making import (
     RUN,
     TRAINED,
     Reading,
@@ -19,8 +19,8 @@ from memstack_models.reproduce.making import (
     place,
     readings,
 )
-from memstack_models.reproduce.plan import Job, Plan
-from memstack_models.reproduce.records import ReadingRecord, TrainedRecord
+from memstack_models.report.reproduce.plan import Job, Plan
+from memstack_models.report.reproduce.records import ReadingRecord, TrainedRecord
 from memstack_models.training.config import RunConfig
 from memstack_models.training.trainer import Trainer
 

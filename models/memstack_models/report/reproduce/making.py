@@ -12,8 +12,8 @@ from memstack.plugins.registry import registry
 from memstack_models.data.load import tokenizer_for
 from memstack_models.data.tokenizer import load_tokenizer
 from memstack_models.evaluation.comparison import PROBE, Comparison, memory_of
-from memstack_models.reproduce.plan import Job, digest_of_tree
-from memstack_models.reproduce.records import CurvePoint, ReadingRecord, TrainedRecord
+from memstack_models.report.reproduce.plan import Job, digest_of_tree
+from memstack_models.report.reproduce.records import CurvePoint, ReadingRecord, TrainedRecord
 from memstack_models.training import checkpoint, run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.creating import new_trainer

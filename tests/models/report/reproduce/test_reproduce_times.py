@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from helpers.small_table import small_request
-from memstack_models.reproduce import estimate
-from memstack_models.reproduce.estimate import Estimate, Speed, small, weights
-from memstack_models.reproduce.making import RUN, TRAINED
-from memstack_models.reproduce.plan import Request, plan
-from memstack_models.reproduce.records import TrainedRecord
-from memstack_models.reproduce.run import Course, in_words, processes_of
+from memstack_models.report.reproduce import estimate
+from memstack_models.report.reproduce.estimate import Estimate, Speed, small, weights
+from memstack_models.report.reproduce.making import RUN, TRAINED
+from memstack_models.report.reproduce.plan import Request, plan
+from memstack_models.report.reproduce.records import TrainedRecord
+from memstack_models.report.reproduce.run import Course, in_words, processes_of
 
 
 def test_a_step_is_timed_without_a_memory_and_with_few_entries_and_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_times_are_said_in_words() -> None:
 
 def test_as_many_at_once_as_there_are_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = plan(small_request(tmp_path))
-    monkeypatch.setattr("memstack_models.reproduce.run.cores", lambda: 2)
+    monkeypatch.setattr("memstack_models.report.reproduce.run.cores", lambda: 2)
     assert processes_of(planned, None) == 2
     assert processes_of(planned, 9) == 3  # there are no more cells
     assert processes_of(plan(Request(table="table4", scale="paper", only=["isabelle"])), None) == 1

@@ -7,7 +7,7 @@ from pydantic import NonNegativeInt
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
 from memstack_models.evaluation.records import Compared
-from memstack_models.reproduce.grid import Grid, Scale
+from memstack_models.report.reproduce.grid import Grid, Scale
 
 
 class CurvePoint(Frozen):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-from memstack_models.reproduce.curves import closed, gap, steps_to
-from memstack_models.reproduce.records import ReproduceRecord
-from memstack_models.reproduce.summary import (
+from memstack_models.report.reproduce.curves import closed, gap, steps_to
+from memstack_models.report.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce.summary import (
     Mean,
     change,
     labels,

@@ -8,14 +8,14 @@ from helpers.small_table import made_up_table
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from memstack_models.report.layout import LAYOUTS, Layout
+from memstack_models.report.reproduce.conclusions import conclusions
+from memstack_models.report.reproduce.curves import closed, steps_to
+from memstack_models.report.reproduce.figures import FIGURES, draw
+from memstack_models.report.reproduce.grid import tables
+from memstack_models.report.reproduce.markdown import page_text
+from memstack_models.report.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce.summary import change, percent
 from memstack_models.report.style import LIGHT, themed
-from memstack_models.reproduce.conclusions import conclusions
-from memstack_models.reproduce.curves import closed, steps_to
-from memstack_models.reproduce.figures import FIGURES, draw
-from memstack_models.reproduce.grid import tables
-from memstack_models.reproduce.markdown import page_text
-from memstack_models.reproduce.records import ReproduceRecord
-from memstack_models.reproduce.summary import change, percent
 
 
 @pytest.fixture(autouse=True)

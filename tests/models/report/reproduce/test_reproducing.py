@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from helpers.command_line import Run, ensure_refused
 from helpers.small_table import SMALL, small_request
-from memstack_models.reproduce import making, run
-from memstack_models.reproduce.making import RUN, is_made, make, missing, readings
-from memstack_models.reproduce.plan import Job, Request, plan
-from memstack_models.reproduce.pool import Work
-from memstack_models.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce import making, run
+from memstack_models.report.reproduce.making import RUN, is_made, make, missing, readings
+from memstack_models.report.reproduce.plan import Job, Request, plan
+from memstack_models.report.reproduce.pool import Work
+from memstack_models.report.reproduce.records import ReproduceRecord
 from memstack_models.training import run_folder
 from memstack_models.training.checkpoint import load
 

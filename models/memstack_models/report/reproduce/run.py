@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memstack_models.data.load import tokenizer_for
-from memstack_models.reproduce.conclusions import conclusions
-from memstack_models.reproduce.estimate import Estimate, unlike
-from memstack_models.reproduce.gathering import gather
-from memstack_models.reproduce.making import is_made
-from memstack_models.reproduce.markdown import write_page
-from memstack_models.reproduce.plan import Job, Plan
-from memstack_models.reproduce.pool import Work, ending
-from memstack_models.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce.conclusions import conclusions
+from memstack_models.report.reproduce.estimate import Estimate, unlike
+from memstack_models.report.reproduce.gathering import gather
+from memstack_models.report.reproduce.making import is_made
+from memstack_models.report.reproduce.markdown import write_page
+from memstack_models.report.reproduce.plan import Job, Plan
+from memstack_models.report.reproduce.pool import Work, ending
+from memstack_models.report.reproduce.records import ReproduceRecord
 from memstack_models.training.device import pick_device
 
 EVERY_S = 60.0

@@ -10,10 +10,10 @@ from memstack.plugins.records import write_whole
 from memstack_models.evaluation.formats import Format, formatted
 from memstack_models.evaluation.losses import write_bytes
 from memstack_models.report.layout import NARROW, WIDE
-from memstack_models.reproduce.curves import closed
-from memstack_models.reproduce.figures import draw
-from memstack_models.reproduce.records import ReproduceRecord
-from memstack_models.reproduce.summary import (
+from memstack_models.report.reproduce.curves import closed
+from memstack_models.report.reproduce.figures import draw
+from memstack_models.report.reproduce.records import ReproduceRecord
+from memstack_models.report.reproduce.summary import (
     change,
     labels,
     left_out,

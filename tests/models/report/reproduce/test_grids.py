@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from memstack_models.reproduce import corpora
-from memstack_models.reproduce.corpora import given, settings_of, sources
-from memstack_models.reproduce.grid import Cell, Grid, Scale, load_grid, load_scale, scale_of, tables
-from memstack_models.reproduce.plan import Request, chosen, configured, plan
-from memstack_models.reproduce.summary import published_change
+from memstack_models.report.reproduce import corpora
+from memstack_models.report.reproduce.corpora import given, settings_of, sources
+from memstack_models.report.reproduce.grid import Cell, Grid, Scale, load_grid, load_scale, scale_of, tables
+from memstack_models.report.reproduce.plan import Request, chosen, configured, plan
+from memstack_models.report.reproduce.summary import published_change
 from pydantic import ValidationError
 
 from memstack import ConfigError, CorpusError
