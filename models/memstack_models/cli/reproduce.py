@@ -35,7 +35,10 @@ def reproduce_command(
         int | None, typer.Option(min=1, max=256, help="Cells made at once; by default as many as there are cores.")
     ] = None,
     data: Annotated[
-        list[str], typer.Option(metavar="NAME=FOLDER", help="Another source of a corpus; may be repeated.")
+        list[str],
+        typer.Option(
+            metavar="NAME=SOURCE", help="Read a corpus from this folder or registered corpus; may be repeated."
+        ),
     ] = NOTHING,
     set_: Set = NOTHING,
     dry_run: Annotated[

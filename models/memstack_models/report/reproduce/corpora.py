@@ -1,14 +1,15 @@
-"""The five corpora by name, each from a registered corpus, a folder of the sample, or what was given."""
+"""The five corpora by name: each read from the sample, from another registered corpus, or from what was given."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import RootModel, model_validator
+from pydantic import RootModel
 
 from memstack import ConfigError, CorpusError
 from memstack.contract.errors import did_you_mean
 from memstack.plugins import config as configuration
 from memstack.plugins.config import Frozen
+from memstack.plugins.registry import registry
 
 FILE = Path(__file__).parent / "corpora.toml"
 CHECKOUT = Path(__file__).parents[4]
@@ -18,16 +19,10 @@ class Source(Frozen):
     """Where a corpus comes from."""
 
     says: str
-    corpus: str | None = None
+    corpus: str
     """Name of a registered corpus."""
-    folder: str | None = None
-    """Below the checkout."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "Source":
-        if (self.corpus is None) == (self.folder is None):
-            raise ValueError("a source is a corpus or a folder, and one of them")
-        return self
+    path: str | None = None
+    """The folder below the checkout that it reads."""
 
 
 class Sources(RootModel[dict[str, Source]]):
@@ -59,19 +54,28 @@ def check_name(name: str) -> str:
 
 
 def settings_of(name: str, others: Mapping[str, str]) -> list[str]:
-    """Return the settings that have a run read a corpus; CorpusError, with what to do, if its folder is not there."""
+    """Return the settings that have a run read a corpus; CorpusError, with what to do, if its folder is not there.
+
+    What was given is a registered corpus, or a folder of such documents, which the corpus of that name reads.
+    """
     source = sources()[check_name(name)]
     if name in others:
-        return [f"data.corpus={_quoted(others[name])}"]
-    if source.corpus is not None:
-        return [f"data.corpus={_quoted(source.corpus)}"]
-    folder = CHECKOUT / str(source.folder)
+        registered = others[name] in {spec.name for spec in registry().corpora()}
+        return _read(others[name]) if registered else _read(name, Path(others[name]).absolute())
+    if source.path is None:
+        return _read(source.corpus)
+    folder = CHECKOUT / source.path
     if not folder.is_dir():
         raise CorpusError(
             f"corpus {name} ({source.says}) has no folder {folder}, which is part of memstack's repository: name one "
             f"of your own with --data {name}=FOLDER, or leave it out with --only"
         )
-    return [f"data.corpus={_quoted(str(folder))}"]
+    return _read(source.corpus, folder)
+
+
+def _read(corpus: str, path: Path | None = None) -> list[str]:
+    options = [] if path is None else [f"data.options.path={_quoted(str(path))}"]
+    return [f"data.corpus={_quoted(corpus)}", *options]
 
 
 def _quoted(text: str) -> str:

@@ -131,8 +131,9 @@ def digest_of(run: RunConfig, source: Job | None) -> str:
     if not run.model.memory_layers:
         tree.pop("memory", None)
         tree["model"] = {name: value for name, value in tree["model"].items() if name not in NO_MEMORY}
-    # Of the sample, wherever the checkout is.
-    tree["data"] = plain(run.data) | {"corpus": run.data.corpus.removeprefix(str(CHECKOUT))}
+    tree["data"] = data = plain(run.data)
+    if path := data["options"].get("path"):  # of the sample, wherever the checkout is
+        data["options"] = data["options"] | {"path": path.removeprefix(str(CHECKOUT))}
     tree["validate_every"] = run.train.validate_every  # a curve has the points it has
     tree["from"] = source.digest if source else None
     return digest_of_tree(tree)

@@ -122,7 +122,17 @@ def test_a_checkout_without_samples_says_how_to_name_a_folder(monkeypatch: pytes
     monkeypatch.setattr(corpora, "CHECKOUT", tmp_path)
     with pytest.raises(CorpusError, match="--data isabelle=FOLDER"):
         settings_of("isabelle", {})
-    assert settings_of("isabelle", {"isabelle": 'my "texts"'}) == ['data.corpus="my \\"texts\\""']
+
+
+def test_what_is_given_is_a_registered_corpus_or_a_folder_that_the_corpus_of_that_name_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(tmp_path / 'my "texts"').replace('"', '\\"')
+    given_ = {"isabelle": 'my "texts"', "pg19": "pg19"}
+    assert settings_of("isabelle", given_) == ['data.corpus="isabelle"', f'data.options.path="{path}"']
+    assert settings_of("pg19", given_) == ['data.corpus="pg19"']
+    assert settings_of("github", {}) == ['data.corpus="python-stdlib"']
 
 
 def test_what_a_grid_contradicts_itself_in_is_refused() -> None:
