@@ -115,11 +115,22 @@ def _plain(
         scores = scores + bias.to(scores.dtype).clamp(min=MISSING_SCORE)  # float16 has no number so low
     if visible is not None:
         scores = scores.masked_fill(~visible, MISSING_SCORE)
-    lse = scores.logsumexp(-1)
-    weights = scores.softmax(-1).to(values.dtype).unflatten(1, (heads, -1))
-    output = (weights @ values[:, :, None]).flatten(1, 2)
+    weights = scores.softmax(-1)
+    lse = _log_sum_exp(scores, weights)
+    output = (weights.to(values.dtype).unflatten(1, (heads, -1)) @ values[:, :, None]).flatten(1, 2)
     if bias is None and visible is None:
         return output, lse
     # Hidden scores are finite, so that no gradient is NaN; where all are, their sum says so.
     blind = lse < 0.5 * MISSING_SCORE
     return output.masked_fill(blind[..., None], 0.0), lse.masked_fill(blind, -torch.inf)
+
+
+def _log_sum_exp(scores: Tensor, weights: Tensor) -> Tensor:
+    """The log-sum-exp of scores (..., n) whose softmax is at hand: the highest score less the log of its weight.
+
+    torch's own takes the exponential of every score again, which is slow where hidden ones are far below the others.
+    """
+    if scores.shape[-1] == 0:
+        return scores.logsumexp(-1)
+    highest = scores.detach().argmax(-1, keepdim=True)
+    return (scores.gather(-1, highest) - weights.gather(-1, highest).log())[..., 0]
