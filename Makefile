@@ -11,7 +11,10 @@ help:  ## list these targets
 demo: .venv/ready  ## evaluate the shipped checkpoint with five memories, train a tiny model, draw runs/demo/report.png
 	$(BIN)/memstack demo --backend $(BACKEND)
 
-test: .venv/ready  ## the whole test suite
+test: .venv/ready  ## the test suite, without the variants that are marked long
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+
+test-all: .venv/ready  ## the whole of it
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/ready  ## ruff, pyright, and every tensor with its dtype and device

@@ -1,4 +1,7 @@
-"""The kit over every bundled backend, and over a memory with its own storage."""
+"""The kit over every bundled backend, and over a memory with its own storage.
+
+Long: what another class of the same backend, or the same store under another backend, asks in every run.
+"""
 
 from tempfile import gettempdir
 from typing import Any, ClassVar
@@ -58,16 +61,19 @@ class TestExactFirstPassBFloat16Overlap(MemoryContract):
     options: ClassVar[Any] = with_options("exact", first_pass="int8", dtype="bfloat16", overlap=True)
 
 
+@pytest.mark.long
 class TestExactBFloat16(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", dtype="bfloat16")
 
 
+@pytest.mark.long
 class TestExactFloat16(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", dtype="float16")
 
 
+@pytest.mark.long
 class TestExactInt8(MemoryContract):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", dtype="int8")
@@ -78,6 +84,7 @@ class TestExactOnDisk(MemoryContract):
     options: ClassVar[Any] = with_options("exact", folder=gettempdir())
 
 
+@pytest.mark.long
 class TestExactOverlap(MemoryContract):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", overlap=True)
@@ -92,6 +99,7 @@ class TestBucketedDefaults(OtherNumbers):
     options: ClassVar[Any] = {}
 
 
+@pytest.mark.long
 class TestBucketedBFloat16Overlap(OtherNumbers):
     backend = "bucketed"
     options: ClassVar[Any] = with_options("bucketed", dtype="bfloat16", overlap=True)
@@ -102,6 +110,7 @@ class TestFaissIVF(MemoryContract):
     backend = "faiss-ivf"
 
 
+@pytest.mark.long
 @needs("faiss-ivf")
 class TestFaissIVFShards(OtherNumbers):
     """What stands in for removal on a GPU."""
@@ -110,6 +119,7 @@ class TestFaissIVFShards(OtherNumbers):
     options: ClassVar[Any] = with_options("faiss-ivf", shards=3)
 
 
+@pytest.mark.long
 @needs("faiss-ivf")
 class TestFaissIVFEightBits(OtherNumbers):
     backend = "faiss-ivf"
@@ -133,6 +143,7 @@ class TestHNSW(MemoryContract):
     backend = "hnsw"
 
 
+@pytest.mark.long
 @needs("hnsw")
 class TestHNSWBFloat16Overlap(OtherNumbers):
     backend = "hnsw"
@@ -150,12 +161,14 @@ class TestScann(MemoryContract):
     backend = "scann"
 
 
+@pytest.mark.long
 @needs("scann")
 class TestScannFloat16Overlap(OtherNumbers):
     backend = "scann"
     options: ClassVar[Any] = with_options("scann", dtype="float16", overlap=True)
 
 
+@pytest.mark.long
 @needs("scann")
 class TestScannInt8OnDisk(MemoryContract):
     backend = "scann"
@@ -167,12 +180,14 @@ class TestJax(MemoryContract):
     backend = "jax"
 
 
+@pytest.mark.long
 @needs("jax")
 class TestJaxNative(OtherNumbers):
     backend = "jax"
     options: ClassVar[Any] = with_options("jax", reduction="native", dtype="bfloat16", overlap=True)
 
 
+@pytest.mark.long
 @needs("jax")
 class TestJaxInt8OnDisk(MemoryContract):
     backend = "jax"
@@ -205,6 +220,7 @@ def test_any_backend_loads_what_any_other_saved(source: str, target: str) -> Non
     assert found.mask[1].sum(-1).max() == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "more"), [*((name, {}) for name in BUNDLED), ("faiss-ivf", {"shards": 3})])
 def test_a_thousand_random_steps_give_what_plain_lists_give(name: str, more: dict[str, Any]) -> None:
     """The kit's own machine takes some hundreds, so that a check does not take long; ``make campaign`` 100,000."""

@@ -92,7 +92,11 @@ def expect_best(keys: Tensor, queries: Tensor, slots: Tensor, k: int) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     ("make", "n", "k"),
-    [*((make, n, k) for make in KEYS for n, k in ((1, 1), (65, 32))), *((make, 2200, 32) for make in MANY)],
+    [
+        *((make, n, k) for make in KEYS for n, k in ((1, 1), (65, 32))),
+        (MANY[0], 2200, 32),
+        *(pytest.param(make, 2200, 32, marks=pytest.mark.long) for make in MANY[1:]),
+    ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int, precision: Precision) -> None:
@@ -103,7 +107,10 @@ def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(("dim", "n", "q", "k"), [(1, 200, 3, 4), (32, 4160, 1, 8), (80, 300, 17, 5), (256, 70, 2, 3)])
+@pytest.mark.parametrize(
+    ("dim", "n", "q", "k"),
+    [(1, 200, 3, 4), (32, 4160, 1, 8), (256, 70, 2, 3), pytest.param(80, 300, 17, 5, marks=pytest.mark.long)],
+)
 def test_sizes_that_are_no_tiles(dim: int, n: int, q: int, k: int, precision: Precision) -> None:
     keys, queries = unit(n, dim), random(MEMORIES, q, dim)
     expect_best(keys, queries, passed(keys, queries, k, precision), k)

@@ -12,20 +12,27 @@ PLANTED = (
     ("fuzz/recipes", 1, "hanging", "hangs: after"),
     ("fuzz/command-lines", 30, "dying", "ended by signal 6"),
     ("fuzz/command-lines", 12, "two_lines", "a refusal in 2 lines where one is due"),
-    ("fuzz/corpora", 4, "raising", "traceback: ZeroDivisionError: planted"),
     ("kill/training", 4, "other_random_numbers", "changed losses"),
-    ("kill/training", 4, "log_not_rewound", "changed losses"),
     ("damage/run", 25, "no_digest", "taken for sound"),
-    ("damage/cache", 25, "cache_unchecked", "another answer is given"),
     ("growth/training", 300, "leaking", "memory grows"),
     ("growth/memory", 400, "holding_files", "open files grow"),
     ("disks/full", 12, "written_in_place", "refused, and yet there"),
+)
+OTHERS = (
+    ("fuzz/corpora", 4, "raising", "traceback: ZeroDivisionError: planted"),
+    ("kill/training", 4, "log_not_rewound", "changed losses"),
+    ("damage/cache", 25, "cache_unchecked", "another answer is given"),
     ("disks/output", 1, "raising", "traceback: ZeroDivisionError: planted"),
     ("surroundings/commands", 2, "raising", "traceback: ZeroDivisionError: planted"),
 )
+"""Which another part notices in the same way."""
 
 
-@pytest.mark.parametrize(("name", "count", "plant", "what"), PLANTED, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("name", "count", "plant", "what"),
+    [*PLANTED, *(pytest.param(*more, marks=pytest.mark.long) for more in OTHERS)],
+    ids=lambda value: str(value),
+)
 def test_a_planted_fault_is_found(name: str, count: int, plant: str, what: str, tmp_path: Path) -> None:
     (check,) = find([name])
     record = run_apart(check, "short", 1, place(tmp_path, check), count=count, plant=plant)

@@ -35,6 +35,10 @@ MEMORIES: dict[str, Callable[[], Memory]] = {
     "overlapping": lambda: installed("exact", overlap=True),
     "timed and probed": lambda: RecallProbe(TimedMemory(installed("exact")), every=2, scale=lambda: torch.tensor(3.0)),
 }
+COMPILED = [
+    pytest.param(create, marks=() if name in ("exact", "hnsw", "with its own storage") else pytest.mark.long)
+    for name, create in MEMORIES.items()
+]
 every_memory = pytest.mark.parametrize("create", MEMORIES.values(), ids=MEMORIES)
 
 
@@ -176,8 +180,10 @@ def stores(plain: Transformer, create: Callable[[], Memory]) -> MemoryBank:
     return MemoryBank({layer: create() for layer in plain.config.memory_layers})
 
 
-@pytest.mark.parametrize("combine", ["gate", "joint"])
-@pytest.mark.parametrize("kv_heads", [1, 2])
+@pytest.mark.parametrize(
+    ("combine", "kv_heads"),
+    [("joint", 1), *(pytest.param(*more, marks=pytest.mark.long) for more in (("joint", 2), ("gate", 1), ("gate", 2)))],
+)
 def test_a_compiled_model_has_the_same_losses(combine: str, kv_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one graph, compiled once for all steps; the operators are torch's own, so that they agree to the bit."""
     shape = MemoryShape(**{**vars(SHAPE), "heads": kv_heads})
@@ -193,7 +199,7 @@ def test_a_compiled_model_has_the_same_losses(combine: str, kv_heads: int, monke
     assert compiling.frame_count == 1  # new memories of one class compile nothing
 
 
-@every_memory
+@pytest.mark.parametrize("create", COMPILED, ids=MEMORIES)
 def test_whatever_the_memory(create: Callable[[], Memory]) -> None:
     plain, other = model(), model()
     compiling = CompileCounterWithBackend("aot_eager")

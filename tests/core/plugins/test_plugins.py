@@ -142,6 +142,7 @@ def test_a_new_backend_installs_passes_its_check_and_leaves(tmp_path: Path) -> N
     assert "no memory backend is called 'my-index'" in gone.err
 
 
+@pytest.mark.long
 def test_a_new_backend_of_one_index_for_all_passes_its_own_tests(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "env")
     folder = new_backend("my-index", tmp_path / "my-index", whole_memory=True)

@@ -68,6 +68,6 @@ def test_a_process_that_ends_is_a_finding_with_its_history(strangers: Environmen
 
 
 def test_a_process_that_hangs_is_a_finding(strangers: Environment) -> None:
-    done = strangers.must("-c", TRY.format("hanging", 12))
-    assert "it hangs: nothing for 12 s" in done.out
+    done = strangers.must("-c", TRY.format("hanging", 6))
+    assert "it hangs: nothing for 6 s" in done.out
     assert "in select" in done.out

@@ -46,7 +46,7 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
     return right / asked
 
 
-@pytest.mark.parametrize("combine", ["joint", "gate"])
+@pytest.mark.parametrize("combine", ["joint", pytest.param("gate", marks=pytest.mark.long)])
 def test_a_look_up_beyond_the_window_needs_the_memory(tmp_path: Path, combine: str) -> None:
     """Learned to over 95 % with the memory; at chance, one in sixteen, with it switched off.
 

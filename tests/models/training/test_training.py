@@ -91,10 +91,10 @@ def test_recomputed_activations_are_not_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"checkpoint_activations": "none"},
         {"checkpoint_activations": "memory", "accumulation": 2},
-        {"checkpoint_activations": "all"},
-        {"precision": "bfloat16"},
+        pytest.param({"checkpoint_activations": "none"}, marks=pytest.mark.long),
+        pytest.param({"checkpoint_activations": "all"}, marks=pytest.mark.long),
+        pytest.param({"precision": "bfloat16"}, marks=pytest.mark.long),
     ],
     ids=str,
 )
