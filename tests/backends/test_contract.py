@@ -44,6 +44,7 @@ class TestExact(MemoryContract):
     backend = "exact"
 
 
+@pytest.mark.long
 class TestExactDefaults(OtherNumbers):
     backend = "exact"
     options: ClassVar[Any] = {}
@@ -94,6 +95,7 @@ class TestBucketed(MemoryContract):
     backend = "bucketed"
 
 
+@pytest.mark.long
 class TestBucketedDefaults(OtherNumbers):
     backend = "bucketed"
     options: ClassVar[Any] = {}
@@ -150,6 +152,7 @@ class TestHNSWBFloat16Overlap(OtherNumbers):
     options: ClassVar[Any] = with_options("hnsw", dtype="bfloat16", overlap=True)
 
 
+@pytest.mark.long
 @needs("hnsw")
 class TestHNSWInt8OnDisk(MemoryContract):
     backend = "hnsw"

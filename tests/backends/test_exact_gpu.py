@@ -1,5 +1,6 @@
 """Exact search on a GPU, in Triton's interpreter: it finds what float64 finds, whatever the keys are."""
 
+import itertools
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 import pytest
 import torch
 from helpers.hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
+from helpers.variants import variants
 from memstack_exact.gpu import first_pass as gpu
 from torch import Tensor
 
@@ -50,6 +52,11 @@ MANY = (unit, repeating, nearly_equal, of_all_lengths)
 """Of which there are so many that they fill several tiles: the interpreter needs seconds for each."""
 
 
+SIZES = (*itertools.product(KEYS, ((1, 1), (65, 32))), *itertools.product(MANY, ((2200, 32),)))
+SEARCHED = [(make, *size, precision) for (make, size), precision in itertools.product(SIZES, PRECISIONS)]
+OFTEN = [each for each in SEARCHED if each[1:] == (65, 32, "int8") or each[0] is unit]
+
+
 class Counted:
     """How many queries had to be searched for in full."""
 
@@ -89,14 +96,9 @@ def expect_best(keys: Tensor, queries: Tensor, slots: Tensor, k: int) -> None:
     assert ((true - found[..., : true.shape[-1]]) <= dim * (2.0**-23 * lengths + 2.0**-126)).all()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
-    ("make", "n", "k"),
-    [
-        *((make, n, k) for make in KEYS for n, k in ((1, 1), (65, 32))),
-        (MANY[0], 2200, 32),
-        *(pytest.param(make, 2200, 32, marks=pytest.mark.long) for make in MANY[1:]),
-    ],
+    ("make", "n", "k", "precision"),
+    variants(SEARCHED, OFTEN),
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: int, precision: Precision) -> None:
@@ -166,7 +168,7 @@ class PassedInHalf(Passed):
 
 
 @pytest.mark.parametrize("memory_class", [Passed, PassedInHalf])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", variants(["float32", "bfloat16", "float16"], ["bfloat16"]))
 def test_a_memory_finds_what_exact_search_finds(memory_class: type[Passed], dtype: str) -> None:
     """In a ring that has gone round, in rows of different lengths, one of them empty, with two queries a head."""
     memory = memory_class(

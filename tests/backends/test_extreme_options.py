@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from helpers.variants import variants
 
 from memstack import BackendUnavailableError, MemoryShape, OptionsError, ShapeError, create_memory
 from memstack.plugins.registry import registry
@@ -59,7 +60,7 @@ def use_all(name: str) -> None:
         use(name, shape, options)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", variants(BACKENDS, ["faiss-ivf", "hnsw", "scann"]))
 def test_no_value_of_an_option_ends_or_hangs_a_process(name: str) -> None:
     if missing := registry().spec(name).missing():
         pytest.skip(f"{name} needs {', '.join(missing)}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.scan_memory import SHAPE, Scan, ScanMemory, entries, same_as_exact
+from helpers.variants import variants
 
 from memstack import ForkError, Memory, MemoryShape, create_memory
 from memstack.plugins.registry import registry
@@ -61,7 +62,7 @@ def two_threads() -> Any:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("overlap", variants([False, True], [True]))
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_forked_process_goes_on_where_its_parent_used_many_threads(
     name: str, overlap: bool, two_threads: None

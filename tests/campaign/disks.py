@@ -180,7 +180,7 @@ CHECKS = (
         fill_disk,
         4,
     ),
-    Check("disks", "file-size", "Files may not grow beyond some bytes: the same", "commands", 8, 100, limit_files, 3),
+    Check("disks", "file-size", "Files may not grow beyond some bytes: the same", "commands", 4, 100, limit_files, 3),
     Check(
         "disks",
         "read-only",
@@ -196,7 +196,7 @@ CHECKS = (
         "output",
         "Standard output is full, closed or unread: no traceback, no silent failure, and a training goes on to its end",
         "commands",
-        3,
+        2,
         30,
         lose_output,
         3,

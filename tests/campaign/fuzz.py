@@ -124,7 +124,7 @@ CHECKS = (
         "Command lines made from the commands' own structure and mutated: no traceback, no hang, "
         "nothing left behind by a refusal, which is one clear line",
         "command lines",
-        80,
+        60,
         5000,
         fuzz_lines,
         12,
@@ -134,7 +134,7 @@ CHECKS = (
         "recipes",
         "Recipes mutated as trees and as bytes, trained with: the same",
         "recipes",
-        60,
+        24,
         4000,
         fuzz_recipes,
         10,

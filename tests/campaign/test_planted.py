@@ -9,23 +9,23 @@ from campaign.running import find, place, run_apart
 PLANTED = (
     ("fuzz/recipes", 4, "raising", "traceback: ZeroDivisionError: planted"),
     ("fuzz/recipes", 4, "leaving", "left behind by a refusal: new: left"),
-    ("fuzz/recipes", 1, "hanging", "hangs: after"),
     ("fuzz/command-lines", 30, "dying", "ended by signal 6"),
     ("fuzz/command-lines", 12, "two_lines", "a refusal in 2 lines where one is due"),
     ("kill/training", 4, "other_random_numbers", "changed losses"),
     ("damage/run", 25, "no_digest", "taken for sound"),
     ("growth/training", 300, "leaking", "memory grows"),
     ("growth/memory", 400, "holding_files", "open files grow"),
-    ("disks/full", 12, "written_in_place", "refused, and yet there"),
 )
 OTHERS = (
+    ("fuzz/recipes", 1, "hanging", "hangs: after"),
+    ("disks/full", 12, "written_in_place", "refused, and yet there"),
     ("fuzz/corpora", 4, "raising", "traceback: ZeroDivisionError: planted"),
     ("kill/training", 4, "log_not_rewound", "changed losses"),
     ("damage/cache", 25, "cache_unchecked", "another answer is given"),
     ("disks/output", 1, "raising", "traceback: ZeroDivisionError: planted"),
     ("surroundings/commands", 2, "raising", "traceback: ZeroDivisionError: planted"),
 )
-"""Which another part notices in the same way."""
+"""Which another part notices in the same way, or which take long to be noticed."""
 
 
 @pytest.mark.parametrize(

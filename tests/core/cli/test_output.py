@@ -61,7 +61,7 @@ def done(
         ["backends"],
         ["train", "--help"],
         ["train", ODD],
-        ["new-backend", ODD],
+        pytest.param(["new-backend", ODD], marks=pytest.mark.long),
     ],
     ids=str,
 )

@@ -58,6 +58,7 @@ def test_a_strangers_plugin_passes_the_thorough_check(strangers: Environment) ->
     assert record.tried[0].done >= 60
 
 
+@pytest.mark.long
 def test_a_process_that_ends_is_a_finding_with_its_history(strangers: Environment) -> None:
     done = strangers.must("-c", TRY.format("crashing", 100))
     assert "the process ended with SIGSEGV" in done.out

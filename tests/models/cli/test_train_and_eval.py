@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import sample_data
 from helpers.command_line import QUICK, Run, settings
+from helpers.variants import variants
 from memstack_models.training import checkpoint, run_folder
 
 from memstack.plugins.registry import registry
@@ -17,7 +18,7 @@ from memstack.wrappers.recall_probe import RecallWarning
 BUNDLED = [offer.spec.name for offer in registry().offers() if offer.distribution.startswith("memstack ")]
 
 
-@pytest.mark.parametrize("backend", BUNDLED)
+@pytest.mark.parametrize("backend", variants(BUNDLED, ["exact", "faiss-ivf", "hnsw"]))
 def test_train_evaluate_and_export(memstack: Run, corpus: Path, backend: str) -> None:
     """The whole path, with options so small that an index is built, and built again as the ring goes round."""
     if missing := registry().spec(backend).missing():

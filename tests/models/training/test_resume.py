@@ -60,6 +60,7 @@ def test_a_run_killed_while_its_folder_is_made_can_be_started_again(tmp_path: Pa
     assert len(losses(tmp_path)) == 12
 
 
+@pytest.mark.long
 def test_a_run_killed_at_arbitrary_points_has_the_uninterrupted_losses(tmp_path: Path) -> None:
     """SIGKILL, wherever it falls: before the first checkpoint, within a step, within a write. Then --resume."""
     settings = {
