@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from memstack.attention.merge import Attended, PerHead, attend
@@ -21,10 +21,11 @@ class MemoryAttention(nn.Module):
     ``combine="gate"`` gives the retrieved part sigmoid(bias), the paper's form (arXiv 2203.08913, section 3.2).
     ``learn_scale`` learns, per head, what retrieved scores are multiplied with. ``age`` is the initial value, per head,
     of a learned factor on log(age): the more, the less weight an entry of long ago has; None leaves the term away.
-    ``neighbours``, ``candidates`` and ``empty_memory`` are ``attend``'s.
+    ``neighbours``, ``candidates``, ``empty_memory`` and ``largest_share`` are ``attend``'s.
 
     Raises:
-        OptionsError: ``combine`` or ``empty_memory`` is neither of its words, or ``neighbours`` is below 1.
+        OptionsError: ``combine`` or ``empty_memory`` is neither of its words, ``neighbours`` is below 1, or
+            ``largest_share`` not within 0 and 1.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class MemoryAttention(nn.Module):
         age: float | None = None,
         candidates: int | None = None,
         empty_memory: EmptyMemory = "local",
+        largest_share: float = 1.0,
     ) -> None:
         super().__init__()
         if combine not in ("joint", "gate"):
@@ -46,7 +48,10 @@ class MemoryAttention(nn.Module):
             raise OptionsError(f"neighbours should be at least 1, got {neighbours}")
         if empty_memory not in ("local", "zeros"):
             raise OptionsError(f"empty_memory should be 'local' or 'zeros', got {empty_memory!r}")
+        if not 0 < largest_share <= 1:
+            raise OptionsError(f"largest_share should be above 0 and at most 1, got {largest_share}")
         self.neighbours, self.combine, self.candidates = neighbours, combine, candidates
+        self.largest_share = largest_share
         self.empty_memory: EmptyMemory = empty_memory
         self.bias = nn.Parameter(torch.full((heads,), float(bias)))
         self.log_scale = nn.Parameter(torch.zeros(heads)) if learn_scale else None
@@ -59,11 +64,13 @@ class MemoryAttention(nn.Module):
         local: Float[Tensor, "rows query_heads q value_dim"],
         lse: Float[Tensor, "rows query_heads q"],
         scale: PerHead | None = None,
+        *,
+        seen: Int[Tensor, " q"] | None = None,
     ) -> Attended:
         """Return the merged output, in the local one's dtype, and the share of it that was retrieved.
 
         ``lse`` is the log-sum-exp of the local attention's scores and ``scale`` what they were multiplied with,
-        1 / sqrt(key_dim) if not given. Without a memory it is the local output alone.
+        1 / sqrt(key_dim) if not given, ``seen`` is ``attend``'s. Without a memory it is the local output alone.
         """
         if memory is None:
             return Attended(local, torch.zeros_like(lse))
@@ -79,7 +86,9 @@ class MemoryAttention(nn.Module):
             bias=None if gated else self.bias,
             age=self.age,
             candidates=self.candidates,
+            seen=seen,
             empty_memory=self.empty_memory,
+            largest_share=self.largest_share,
         )
 
     def _scale(self, queries: Tensor, scale: PerHead | None) -> PerHead:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memstack.attention.interpolation import interpolated, per_head, weight_of
+from memstack.attention.interpolation import interpolated, log_sum_exp, per_head, weight_of
 from memstack.attention.kernels import flash
 from memstack.contract.errors import ShapeError
 from memstack.contract.precision import at_least_float32
@@ -116,21 +116,10 @@ def _plain(
     if visible is not None:
         scores = scores.masked_fill(~visible, MISSING_SCORE)
     weights = scores.softmax(-1)
-    lse = _log_sum_exp(scores, weights)
+    lse = log_sum_exp(scores, weights)
     output = (weights.to(values.dtype).unflatten(1, (heads, -1)) @ values[:, :, None]).flatten(1, 2)
     if bias is None and visible is None:
         return output, lse
     # Hidden scores are finite, so that no gradient is NaN; where all are, their sum says so.
     blind = lse < 0.5 * MISSING_SCORE
     return output.masked_fill(blind[..., None], 0.0), lse.masked_fill(blind, -torch.inf)
-
-
-def _log_sum_exp(scores: Tensor, weights: Tensor) -> Tensor:
-    """The log-sum-exp of scores (..., n) whose softmax is at hand: the highest score less the log of its weight.
-
-    torch's own takes the exponential of every score again, which is slow where hidden ones are far below the others.
-    """
-    if scores.shape[-1] == 0:
-        return scores.logsumexp(-1)
-    highest = scores.detach().argmax(-1, keepdim=True)
-    return (scores.gather(-1, highest) - weights.gather(-1, highest).log())[..., 0]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack.attention.interpolation import interpolated, per_head, weight_of
+from memstack.attention.interpolation import interpolated, log_sum_exp, per_head, weight_of
 from memstack.contract.errors import ShapeError
 from memstack.contract.memory import Memory
 from memstack.contract.ops import search, written
@@ -33,12 +33,14 @@ def attend(
     lse: Float[Tensor, "rows query_heads q"],
     neighbours: int = 32,
     *,
-    gate: PerHead | None = None,
+    gate: PerHead | Float[Tensor, "rows query_heads q"] | None = None,
     scale: PerHead | None = None,
     bias: PerHead | None = None,
     age: PerHead | None = None,
     candidates: int | None = None,
+    seen: Int[Tensor, " q"] | None = None,
     empty_memory: Literal["local", "zeros"] = "local",
+    largest_share: float = 1.0,
 ) -> Attended:
     """Attend to the ``neighbours`` entries nearest to each query and merge that with a local attention's output.
 
@@ -46,10 +48,13 @@ def attend(
     was written, 1 for the newest; the softmax over them mixes the found values. ``local`` and ``lse``, the log-sum-exp
     of its scores, come from ``local_attention`` or any kernel that gives both. The two are interpolated by the weight
     that one softmax over local and retrieved scores together would give the latter or, with a ``gate``, by its sigmoid
-    (the paper's, one number per head). Everything per head is a number or (query_heads,), and may be learned.
+    (the paper's, one number per head; or one per query, as a model makes of the query's content). Everything per head
+    is a number or (query_heads,), and may be learned. ``largest_share`` multiplies that weight: below 1 the local keys
+    and values keep a gradient where a head has learned to look at nothing but its memory.
 
     ``scale`` is 1 / sqrt(key_dim) if not given; in one softmax it should be the local scores' own. ``candidates`` finds
-    more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. Where the memory
+    more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. ``seen`` says
+    how many of its row's newest entries each query sees locally as well: they do not count again. Where the memory
     found nothing the output is ``local``, unless ``empty_memory="zeros"`` gives the gate its share of zeros (as the
     paper's released code does). Where a token saw nothing locally (an ``lse`` of -inf) the local output counts as 0: in
     one softmax the token has what was retrieved, with a gate the gate's share of that.
@@ -61,21 +66,25 @@ def attend(
         ShapeError: the local output, the log-sum-exp or what is per head does not fit the queries and the memory.
     """
     _check(memory, queries, local, lse, neighbours, candidates)
+    _check_terms(gate, seen, largest_share, lse)
     found = search(memory, queries, candidates or neighbours)
     heads = queries.shape[1]
     added = per_head("bias", 0.0 if bias is None else bias, heads)
-    if age is not None:
-        added = added - per_head("age", age, heads) * ages(memory, found).to(at_least_float32(queries)).log()
+    if age is not None or seen is not None:
+        added = added + _by_age(ages(memory, found), age, seen, heads, at_least_float32(queries))
     factor = per_head("scale", queries.shape[-1] ** -0.5 if scale is None else scale, heads)
     if candidates and candidates > neighbours:
         found, added = _best(found, factor, added, neighbours)
     scores = (found.dot(queries) * factor + added).masked_fill(~found.mask, MISSING_SCORE)
-    retrieved = found.mix(scores.softmax(-1))  # zero where nothing was found
-    weight = weight_of(scores.logsumexp(-1), lse) if gate is None else _gate(gate, scores)
+    weights = scores.softmax(-1)
+    retrieved = found.mix(weights)  # zero where nothing was found
+    weight = weight_of(log_sum_exp(scores, weights), lse) if gate is None else _gate(gate, scores)
+    weight = weight * largest_share if largest_share < 1 else weight
     if gate is None or empty_memory == "local":
-        weight = weight.masked_fill(~found.mask[..., 0], 0.0)
-    seen = local.masked_fill(lse.isneginf()[..., None], 0.0)
-    return Attended(interpolated(seen, retrieved, weight).to(local.dtype), weight)
+        nothing = ~found.mask[..., 0] if seen is None else scores.detach().amax(-1) < 0.5 * MISSING_SCORE
+        weight = weight.masked_fill(nothing, 0.0)
+    near = local.masked_fill(lse.isneginf()[..., None], 0.0)
+    return Attended(interpolated(near, retrieved, weight).to(local.dtype), weight)
 
 
 def ages(memory: Memory, found: SearchResult) -> Int[Tensor, "rows query_heads q k"]:
@@ -83,6 +92,16 @@ def ages(memory: Memory, found: SearchResult) -> Int[Tensor, "rows query_heads q
     count: Int[Tensor, " rows"] = written(memory, found.scores)
     age = count[:, None, None, None] - found.positions
     return age.masked_fill(~found.mask, 1)
+
+
+def _by_age(
+    age: Tensor, slope: PerHead | None, seen: Tensor | None, heads: int, dtype: torch.dtype
+) -> Float[Tensor, "rows query_heads q k"]:
+    """What is added to scores for how old the found entries are; ``MISSING_SCORE`` to those that are seen anyway."""
+    added = torch.zeros_like(age, dtype=dtype)
+    if slope is not None:
+        added = -per_head("age", slope, heads) * age.to(dtype).log()
+    return added if seen is None else added.masked_fill(age <= seen.to(age.device)[:, None], MISSING_SCORE)
 
 
 def _best(
@@ -98,7 +117,9 @@ def _best(
 
 
 def _gate(gate: PerHead, scores: Tensor) -> Tensor:
-    """The gate of every query: one number for all of a head's."""
+    """The gate of every query: its own, or one number for all of a head's."""
+    if isinstance(gate, Tensor) and gate.ndim == 3:
+        return gate.to(scores.dtype).sigmoid()
     raw = per_head("gate", gate, scores.shape[1])
     raw = raw if isinstance(raw, Tensor) else torch.full((), raw, device=scores.device, dtype=torch.float32)
     return raw.to(scores.dtype).sigmoid().expand(*scores.shape[:3], 1)[..., 0]
@@ -120,3 +141,13 @@ def _check(
         raise ShapeError(
             f"candidates should be at least neighbours={neighbours}, which are chosen of them, got {candidates}"
         )
+
+
+def _check_terms(gate: PerHead | None, seen: Tensor | None, largest_share: float, lse: Tensor) -> None:
+    rows, heads, q = lse.shape
+    if isinstance(gate, Tensor) and gate.ndim == 3:
+        expect("gate", gate, rows=rows, query_heads=heads, q=q)
+    if seen is not None and (tuple(seen.shape) != (q,) or seen.is_floating_point()):
+        raise ShapeError(f"seen should be whole numbers, one per query, ({q},), got {seen.dtype} {tuple(seen.shape)}")
+    if not 0 < largest_share <= 1:
+        raise ShapeError(f"largest_share should be above 0 and at most 1, got {largest_share}")

@@ -54,7 +54,7 @@ GAIN = 0.01
 """The part of the perplexity that the memory must save for its gain to have appeared."""
 AGES_EVERY = 10
 """Searches of a memory from one look at how old what it found is to the next, at the most."""
-OF_MEMORY = "memory_bias", "memory_age"
+OF_MEMORY = "memory_bias", "memory_age", "memory_gate"
 """Parameters that nothing is learned of where a model remembers nothing."""
 
 

@@ -23,6 +23,8 @@ class LocalContext:
 
     visible: Bool[Tensor, "B 1 T S"]
     bucket: Int[Tensor, "T S"]
+    cached: Int[Tensor, " T"]
+    """How many cached tokens each one may see: the newest."""
 
 
 class Attention(nn.Module):
@@ -43,6 +45,8 @@ class Attention(nn.Module):
         self.smear = nn.Parameter(torch.zeros(config.kv_heads)) if config.smear_keys else None
         init = config.gate_init if config.combine == "gate" else config.memory_bias_init
         self.memory_bias = nn.Parameter(torch.full((config.heads,), init)) if uses_memory else None
+        by_content = uses_memory and config.gate_form == "content"
+        self.memory_gate = nn.Parameter(torch.zeros(config.heads, config.dim)) if by_content else None
         age = config.age_init if uses_memory else None
         self.memory_age = nn.Parameter(torch.full((config.heads,), age)) if age is not None else None
         self.dropout = nn.Dropout(config.dropout)
@@ -67,7 +71,8 @@ class Attention(nn.Module):
         mixed_BHTD, lse_BHT = self._local(q_BHTD, k_BGTD, v_BGTD, context)
         share = None
         if memory is not None:
-            mixed_BHTD, share_BHT = self._merged(memory, q_BHTD, mixed_BHTD, lse_BHT, neighbours)
+            gate = self._gate(x_BTC) if self.config.combine == "gate" else None
+            mixed_BHTD, share_BHT = self._merged(memory, q_BHTD, mixed_BHTD, lse_BHT, neighbours, gate, context)
             share = share_BHT.detach()
         return self.dropout(self.out(mixed_BHTD.transpose(1, 2).flatten(2).to(x_BTC.dtype))), new, share
 
@@ -95,9 +100,23 @@ class Attention(nn.Module):
             bias = self.relative_bias[:, context.bucket] * scale[:, None, None]
         return local_attention(q_BHTD, k_BGSD, v_BGSD, scale=scale, bias=bias, mask=context.visible, causal=False)
 
-    def _merged(self, memory: Memory, q_BHTD: Tensor, local_BHTD: Tensor, lse_BHT: Tensor, neighbours: int) -> Attended:
-        """One softmax over local and retrieved scores, or the paper's gate per head."""
-        gated = self.config.combine == "gate"
+    def _gate(self, x_BTC: Tensor) -> Tensor | None:
+        """The gate's bias per head, or per token what its content says beside that."""
+        if self.memory_gate is None or self.memory_bias is None:
+            return self.memory_bias
+        return (x_BTC @ self.memory_gate.T + self.memory_bias).mT
+
+    def _merged(
+        self,
+        memory: Memory,
+        q_BHTD: Tensor,
+        local_BHTD: Tensor,
+        lse_BHT: Tensor,
+        neighbours: int,
+        gate: Tensor | None,
+        context: LocalContext,
+    ) -> Attended:
+        """One softmax over local and retrieved scores, or a gate."""
         return attend(
             memory,
             q_BHTD,
@@ -105,9 +124,11 @@ class Attention(nn.Module):
             lse_BHT,
             neighbours,
             scale=self.score_scale(),
-            gate=self.memory_bias if gated else None,
-            bias=None if gated else self.memory_bias,
+            gate=gate,
+            bias=self.memory_bias if gate is None else None,
             age=self.memory_age,
             candidates=self.config.candidates,
+            seen=None if self.config.overlap else context.cached,
             empty_memory=self.config.empty_memory,
+            largest_share=self.config.largest_share,
         )

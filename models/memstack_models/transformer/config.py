@@ -47,6 +47,11 @@ class ModelConfig(Frozen):
     """How local and retrieved attention meet: a sigmoid gate per head (the paper), or one softmax over both."""
     gate_init: Initial = 0.0
     """The gate's initial bias; 0 gives both sides one half."""
+    gate_form: Literal["head", "content"] = "head"
+    """What the gate depends on: the head alone (the paper), or what the token is as well."""
+    largest_share: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    """The most of a token's attention that a head may give to retrieved entries. Below 1 the keys and values of a head
+    that looks at its memory alone go on being trained; a memory has no gradient."""
     memory_bias_init: Initial = 0.0
     """Initial bias per head on retrieved scores in the joint softmax."""
     age_init: Initial | None = None
@@ -70,7 +75,10 @@ class ModelConfig(Frozen):
     """Let a token attend to itself."""
     cache: LengthOrNone = 0
     """Tokens of the Transformer-XL cache, in every layer; 0 is off. The window is as long as the cache, and never
-    shorter than the segment. What is cached is in the memory as well, as in the released code, and counts in both."""
+    shorter than the segment."""
+    overlap: bool = True
+    """What is cached is in the memory as well, as in the released code, and counts in both. False leaves retrieved
+    entries out that a token sees in its cache."""
     relative_buckets: Size = 32
     relative_distance: Length = 128
     dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
@@ -92,6 +100,8 @@ class ModelConfig(Frozen):
             raise ValueError(f"heads ({self.heads}) should be a multiple of kv_heads ({self.kv_heads})")
         if any(layer > self.layers for layer in self.memory_layers):
             raise ValueError(f"memory_layers {self.memory_layers} should lie within 1 to layers ({self.layers})")
+        if self.gate_form == "content" and self.combine != "gate":
+            raise ValueError(f"gate_form 'content' is a form of combine = 'gate', got combine {self.combine!r}")
         if len(set(self.memory_layers)) < len(self.memory_layers):
             raise ValueError(f"memory_layers {self.memory_layers} names a layer twice")
         if self.relative_buckets < 2 or self.relative_distance <= self.relative_buckets // 2:

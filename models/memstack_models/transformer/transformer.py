@@ -105,7 +105,7 @@ class Transformer(nn.Module):
         """Embedding of unit variance with logits divided by sqrt(dim), tied; what a block adds starts small."""
         nn.init.normal_(self.embedding.weight, std=1.0)
         for name, weight in self.named_parameters():
-            if weight.ndim == 2 and name.startswith("blocks.") and not name.endswith("relative_bias"):
+            if weight.ndim == 2 and name.startswith("blocks.") and not name.endswith(("relative_bias", "memory_gate")):
                 adds = name.endswith(("out.weight", "down.weight"))
                 depth = (2 * self.config.layers) ** -0.5 if adds else 1.0
                 nn.init.normal_(weight, std=weight.shape[1] ** -0.5 * depth)
@@ -128,7 +128,8 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
         place = torch.arange(cached + segment, device=tokens.device, dtype=torch.int64)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
     bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
-    return LocalContext(visible, bucket)
+    reach = (nearest + max(cached, segment) - 1 - query[:, 0]).clamp(0, cached)
+    return LocalContext(visible, bucket, reach)
 
 
 def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:

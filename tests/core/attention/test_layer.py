@@ -13,6 +13,7 @@ from memstack import MemoryAttention, OptionsError
     [
         ({"combine": "sum"}, "combine should be 'joint' or 'gate', got 'sum'"),
         ({"empty_memory": "zero"}, "empty_memory should be 'local' or 'zeros', got 'zero'"),
+        ({"largest_share": 0}, "largest_share should be above 0 and at most 1, got 0"),
     ],
 )
 def test_a_word_that_is_none_is_refused(given: dict[str, Any], message: str) -> None:

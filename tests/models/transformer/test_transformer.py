@@ -4,38 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from memstack_models.training.stream import create_bank
+from helpers.small_model import ROWS, SEGMENT, VOCABULARY, build, commit, memories, tokens
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
-from memstack_models.transformer.transformer import SegmentOutput, Transformer, local_context, relative_bucket
+from memstack_models.transformer.transformer import Transformer, local_context, relative_bucket
 from pydantic import ValidationError
 from torch import Tensor
 
 from memstack import MemoryBank
-from memstack.plugins.config import MemoryConfig
-
-ROWS, SEGMENT, VOCABULARY = 2, 8, 32
-
-
-def build(**overrides: object) -> Transformer:
-    torch.manual_seed(0)
-    return Transformer(
-        ModelConfig.model_validate({"preset": "tiny", "memory_layers": [2]} | overrides), VOCABULARY, neighbours=4
-    ).eval()
-
-
-def memories(model: Transformer, capacity: int = 64) -> MemoryBank:
-    return create_bank(model.config, MemoryConfig(capacity=capacity), ROWS, torch.device("cpu"))
-
-
-def commit(bank: MemoryBank, cache: Cache, new: SegmentOutput) -> None:
-    cache.add(new.layers)
-    bank.commit(new.of_layers(bank.layers))
-
-
-def tokens(segments: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(VOCABULARY, (ROWS, segments * SEGMENT), generator=generator)
 
 
 @pytest.mark.parametrize(
@@ -224,22 +200,6 @@ def test_grouped_queries_share_a_memory_head() -> None:
         commit(bank, cache, model(tokens(), bank, cache)[1])
         outputs.append(model(tokens(2)[:, SEGMENT:], bank, cache)[0])
     torch.testing.assert_close(*outputs)
-
-
-@pytest.mark.parametrize("combine", ["gate", "joint"])
-def test_ages_and_candidates_are_a_switch(combine: str) -> None:
-    """Off by default, so that a checkpoint from before has every parameter; on, it is learned and moves the logits."""
-    plain, aware = build(combine=combine), build(combine=combine, age_init=0.3, candidates=8)
-    assert {name for name, _ in aware.named_parameters()} - {name for name, _ in plain.named_parameters()} == {
-        "blocks.1.attention.memory_age"
-    }
-    bank, cache = memories(plain), Cache(plain.config, ROWS)
-    commit(bank, cache, plain(tokens(), bank, cache)[1])
-    logits = aware(tokens(), bank, cache)[0]
-    assert not torch.allclose(logits, plain(tokens(), bank, cache)[0])
-    logits.square().mean().backward()
-    slopes: Any = aware.attention(2).memory_age
-    assert slopes.grad.abs().sum() > 0
 
 
 def test_the_gate_is_one_half_at_first() -> None:

@@ -17,7 +17,17 @@ from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.identity import deciding
 
-NO_MEMORY = ("combine", "gate_init", "memory_bias_init", "age_init", "candidates", "empty_memory")
+NO_MEMORY = (
+    "combine",
+    "gate_init",
+    "gate_form",
+    "largest_share",
+    "memory_bias_init",
+    "age_init",
+    "candidates",
+    "empty_memory",
+    "overlap",
+)
 """Keys of a model that mean nothing where no layer has a memory, beside the whole of ``[memory]``."""
 
 
