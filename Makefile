@@ -3,10 +3,10 @@ PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
 
-.PHONY: help demo test lint imports docs bench campaign clean
+.PHONY: help demo test test-all lint imports docs bench campaign clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/ready  ## evaluate the shipped checkpoint with five memories, train a tiny model, draw runs/demo/report.png
 	$(BIN)/memstack demo --backend $(BACKEND)
