@@ -32,6 +32,9 @@ class TrainConfig(Frozen):
     weight_decay: Annotated[Real, Field(ge=0, le=1e3)] = 0.1
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient; inf clips nothing."""
+    distractors: bool = False
+    """Keep a row's memory when it begins another document: entries that mislead, as a large memory has them, so that
+    keys of one document are told from those of others (as the negatives of arXiv 2307.03170). Evaluation never does."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What autocast computes matrix products in."""
     compile: Annotated[bool, PLACEMENT] = False

@@ -23,14 +23,17 @@ class Stream:
     bank: MemoryBank
     """Empty where the memory is off."""
     cache: Cache
+    distracted: bool = False
+    """What is remembered of a row's documents before stays in its memory."""
 
     def __iter__(self) -> "Stream":
         return self
 
     def __next__(self) -> Segment:
-        """Read a segment; rows that start a document forget the one before."""
+        """Read a segment; rows that start a document forget the one before, or see it in the memory alone."""
         segment = next(self.reader)
-        self.bank.reset(segment.starts)
+        if not self.distracted:
+            self.bank.reset(segment.starts)
         self.cache.reset(segment.starts)
         return segment
 

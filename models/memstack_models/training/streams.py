@@ -1,6 +1,7 @@
 """The streams of a run: readers of tokens, each with a memory bank and a cache of its own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ def training_streams(
     if len(documents) < parts:
         raise CorpusError(f"accumulation {parts} needs at least {parts} train documents, got {len(documents)}")
     readers = [Reader(documents[i::parts], rows, run.train.segment, run.train.seed + i) for i in range(parts)]
-    return [_stream(run, memory, reader, rows, device) for reader in readers]
+    streams = [_stream(run, memory, reader, rows, device) for reader in readers]
+    return [replace(stream, distracted=run.train.distractors) for stream in streams]
 
 
 def evaluation_stream(

@@ -15,8 +15,8 @@ from memstack import ConfigError, CorpusError
 SCALES: tuple[Scale, ...] = ("tiny", "small", "paper")
 
 
-def test_all_tables_of_the_paper_are_there() -> None:
-    assert tables() == ["ablations", "figure1", "figure6", "recall", "staleness", "table4", "table5"]
+def test_all_tables_are_there() -> None:
+    assert tables() == ["ablations", "figure1", "figure6", "recall", "sizes", "staleness", "table4", "table5"]
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -71,7 +71,7 @@ def test_the_published_gains_are_the_papers() -> None:
 def test_the_opponent_is_one_model_in_all_tables() -> None:
     folders = {
         job.folder
-        for table in ("table4", "table5", "figure6", "ablations", "recall", "staleness")
+        for table in ("table4", "table5", "figure6", "ablations", "recall", "sizes", "staleness")
         for job in plan(Request(table=table, only=["isabelle", "cache"])).jobs
     }
     assert len(folders) == 1
