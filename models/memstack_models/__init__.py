@@ -116,6 +116,19 @@ CORPORA = (
         licence="yours to know",
     ),
     memstack.CorpusSpec(
+        name="mixture",
+        target="memstack_models.data.corpora.mixture:MixtureCorpus",
+        summary="several corpora as one, which data.options.parts lists",
+        source="its parts'",
+        licence="its parts'",
+        test_options={
+            "parts": [
+                {"corpus": "isabelle", "options": {"path": "examples/data/isabelle"}},
+                {"corpus": "folder", "name": "pages", "options": {"path": "examples/data/web"}},
+            ]
+        },
+    ),
+    memstack.CorpusSpec(
         name="pg19",
         target="memstack_models.data.corpora.pg19:PG19Corpus",
         summary=f"books published before 1919; {STREAMED}",
