@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/ready  ## evaluate the shipped checkpoint with five memories, train a tiny model, draw runs/demo/report.png
+demo: .venv/ready  ## evaluate the shipped checkpoint with five memories and on five corpora, train a tiny model, draw runs/demo/report.png
 	$(BIN)/memstack demo --backend $(BACKEND)
 
 test: .venv/ready  ## the test suite, without the variants that are marked long

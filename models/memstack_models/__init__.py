@@ -85,7 +85,7 @@ COMMANDS = (
     memstack.CommandSpec(
         name="demo",
         target="memstack_models.cli.demo:demo_command",
-        summary="Evaluate the shipped checkpoint with several memories, train a tiny model, draw a report.",
+        summary="Evaluate the shipped checkpoint with several memories and on five corpora, train a tiny model.",
         examples=("memstack demo", "memstack demo --backend hnsw --out runs/hnsw-demo"),
     ),
     memstack.CommandSpec(

@@ -16,7 +16,7 @@ def demo_command(
     ] = "exact",
     out: Annotated[Path, typer.Option(help="Where the report goes.")] = Path("runs/demo"),
 ) -> None:
-    """Evaluate the shipped checkpoint with several memories, train a tiny model, write a table, a picture and JSON."""
+    """Evaluate the shipped checkpoint with several memories and on five corpora, train a tiny model; write it all."""
     if importlib.util.find_spec("matplotlib") is None:
         raise MemstackError("the demo draws with matplotlib: pip install 'memstack[plots]'")
     from memstack_models.cli.demo_run import demo

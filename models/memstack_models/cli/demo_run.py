@@ -1,4 +1,4 @@
-"""The demo: the shipped checkpoint with several memories, a tiny model trained; a table, a picture and JSON."""
+"""The demo: the shipped checkpoint with several memories and on five corpora, a tiny model trained."""
 
 from collections.abc import Mapping
 from math import nan
@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from pydantic import Field
 from rich.table import Table
 
 from memstack.cli import console
@@ -13,6 +14,7 @@ from memstack.cli.console import OUT, say
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
 from memstack.plugins.registry import registry
+from memstack_models.cli.demo_corpora import corpora_table, read_corpora
 from memstack_models.cli.position_plot import draw_both
 from memstack_models.cli.work import compare_with_progress, create_trainer, train_with_progress
 from memstack_models.data.load import tokenizer_for
@@ -42,11 +44,13 @@ class DemoRecord(Record):
     kind: Literal["demo"] = "demo"
     checkpoint: str
     memories: dict[str, Compared]
+    corpora: dict[str, dict[str, Compared]] = Field(default_factory=dict)
+    """By corpus: with the memory off, and with one."""
     tiny: Tiny
 
 
 def demo(backend: str, folder: Path) -> None:
-    """Run the demo into ``folder``: report.json, report.png and the table on the terminal."""
+    """Run the demo into ``folder``: report.json, report.png and two tables on the terminal."""
     for name in (backend, *(memory.partition("/")[0] for memory in MEMORIES)):
         registry().backend_class(name)  # what is not installed should be said now, not after minutes
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +64,13 @@ def demo(backend: str, folder: Path) -> None:
         {"none": None}
         | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
     )
-    DemoRecord(checkpoint=CHECKPOINT, memories=compared, tiny=tiny).write(folder / "report.json")
+    read = read_corpora()
+    record = DemoRecord(checkpoint=CHECKPOINT, memories=compared, corpora=read, tiny=tiny)
+    record.write(folder / "report.json")
     draw(compared, folder)
     OUT.print(table(compared))
+    if read:
+        OUT.print(corpora_table(read))
     first, last = tiny.losses[0], tiny.losses[-1]
     say(f"a tiny model, {tiny.steps} steps with {backend}: loss {first:.2f} -> {last:.2f}")
     say(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")
