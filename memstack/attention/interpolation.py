@@ -21,10 +21,21 @@ def log_sum_exp(
 
     torch's own takes the exponential of every score again, which is slow where hidden ones are far below the others.
     """
-    if not scores.numel():
-        return scores.logsumexp(-1)
-    highest = scores.detach().argmax(-1, keepdim=True)
-    return (scores.gather(-1, highest) - weights.gather(-1, highest).log())[..., 0]
+    return _LogSumExp.apply(scores, weights) if scores.numel() else scores.logsumexp(-1)  # type: ignore[no-any-return]
+
+
+class _LogSumExp(torch.autograd.Function):
+    """Its gradient in the scores is their softmax; the latter has none of its own."""
+
+    @staticmethod
+    def forward(ctx, scores, weights):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(weights)
+        return scores.amax(-1) - weights.amax(-1).log()
+
+    @staticmethod
+    def backward(ctx, *grads):  # type: ignore[no-untyped-def]
+        (weights,) = ctx.saved_tensors
+        return grads[0][..., None] * weights, None
 
 
 def interpolated(

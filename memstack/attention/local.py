@@ -106,20 +106,30 @@ def _plain(
     visible: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Scores, softmax and sum, spelled out; each key head serves its group of query heads."""
-    heads = keys.shape[1]
-    if queries.dtype == torch.float16:  # whose products could overflow before they are scaled
-        queries, scale = (queries * per_head("scale", scale, queries.shape[1])).to(torch.float16), 1.0
-    scores = (queries.unflatten(1, (heads, -1)) @ keys[:, :, None].mT).flatten(1, 2)
-    scores = scores.to(at_least_float32(queries)) * per_head("scale", scale, queries.shape[1])
+    if queries.dtype != torch.bfloat16:  # which has too few digits for the scale to come first; float16 could overflow
+        queries, scale = (queries * per_head("scale", scale, queries.shape[1])).to(queries.dtype), 1.0
+    scores = _by_group(queries, keys.mT).to(at_least_float32(queries))
+    if queries.dtype == torch.bfloat16:
+        scores = scores * per_head("scale", scale, queries.shape[1])
+    # In place: no gradient needs what scores were before, and memory for as many takes longer than the sum.
     if bias is not None:
-        scores = scores + bias.to(scores.dtype).clamp(min=MISSING_SCORE)  # float16 has no number so low
+        scores.add_(bias.to(scores.dtype).clamp(min=MISSING_SCORE))  # float16 has no number so low
     if visible is not None:
-        scores = scores.masked_fill(~visible, MISSING_SCORE)
+        with torch.no_grad():  # what has no weight has no gradient either
+            scores.masked_fill_(~visible, MISSING_SCORE)
     weights = scores.softmax(-1)
     lse = log_sum_exp(scores, weights)
-    output = (weights.to(values.dtype).unflatten(1, (heads, -1)) @ values[:, :, None]).flatten(1, 2)
+    output = _by_group(weights.to(values.dtype), values)
     if bias is None and visible is None:
         return output, lse
     # Hidden scores are finite, so that no gradient is NaN; where all are, their sum says so.
     blind = lse < 0.5 * MISSING_SCORE
     return output.masked_fill(blind[..., None], 0.0), lse.masked_fill(blind, -torch.inf)
+
+
+def _by_group(left: Tensor, right: Tensor) -> Tensor:
+    """Products of all query heads with what their key head shares."""
+    heads = right.shape[1]
+    if left.shape[1] == heads:
+        return left @ right
+    return (left.unflatten(1, (heads, -1)) @ right[:, :, None]).flatten(1, 2)
