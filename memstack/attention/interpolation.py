@@ -27,10 +27,15 @@ def log_sum_exp(
 class _LogSumExp(torch.autograd.Function):
     """Its gradient in the scores is their softmax; the latter has none of its own."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, scores, weights):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(weights)
+    def forward(scores, weights):  # type: ignore[no-untyped-def]
         return scores.amax(-1) - weights.amax(-1).log()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx, *grads):  # type: ignore[no-untyped-def]

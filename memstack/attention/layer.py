@@ -25,7 +25,7 @@ class MemoryAttention(nn.Module):
 
     Raises:
         OptionsError: ``combine`` or ``empty_memory`` is neither of its words, ``neighbours`` is below 1, or
-            ``largest_share`` not within 0 and 1.
+            ``largest_share`` not above 0 and at most 1.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MemoryAttention(nn.Module):
         lse: Float[Tensor, "rows query_heads q"],
         scale: PerHead | None = None,
         *,
-        seen: Int[Tensor, " q"] | None = None,
+        seen: Int[Tensor, "rows q"] | None = None,
     ) -> Attended:
         """Return the merged output, in the local one's dtype, and the share of it that was retrieved.
 

@@ -31,7 +31,7 @@ def local_attention(
     0 and the log-sum-exp -inf. Both outputs have gradients, in queries, keys, values, scale and bias.
 
     Without mask and bias, and in one dtype, torch's flash kernels never hold all scores (twice differentiable it is
-    not then); otherwise it is plain math.
+    not then); otherwise it is plain math. Derivatives are of reverse mode.
 
     Raises:
         ShapeError: queries, keys and values, mask or bias do not fit one another.

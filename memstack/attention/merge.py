@@ -15,6 +15,8 @@ from memstack.contract.result import MISSING_SCORE, SearchResult
 from memstack.contract.validation import expect
 
 PerHead = Float[Tensor, " query_heads"] | float
+PerQuery = Float[Tensor, "rows query_heads q"]
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class Attended(NamedTuple):
@@ -33,12 +35,12 @@ def attend(
     lse: Float[Tensor, "rows query_heads q"],
     neighbours: int = 32,
     *,
-    gate: PerHead | Float[Tensor, "rows query_heads q"] | None = None,
+    gate: PerHead | PerQuery | None = None,
     scale: PerHead | None = None,
     bias: PerHead | None = None,
     age: PerHead | None = None,
     candidates: int | None = None,
-    seen: Int[Tensor, " q"] | None = None,
+    seen: Int[Tensor, "rows q"] | None = None,
     empty_memory: Literal["local", "zeros"] = "local",
     largest_share: float = 1.0,
 ) -> Attended:
@@ -54,10 +56,10 @@ def attend(
 
     ``scale`` is 1 / sqrt(key_dim) if not given; in one softmax it should be the local scores' own. ``candidates`` finds
     more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. ``seen`` says
-    how many of its row's newest entries each query sees locally as well: they do not count again. Where the memory
+    how many of its row's newest entries each query sees locally as well: they count as not found. Where the memory
     found nothing the output is ``local``, unless ``empty_memory="zeros"`` gives the gate its share of zeros (as the
     paper's released code does). Where a token saw nothing locally (an ``lse`` of -inf) the local output counts as 0: in
-    one softmax the token has what was retrieved, with a gate the gate's share of that.
+    one softmax the token has what was retrieved, with a gate, or a ``largest_share``, that share of it.
 
     It reads the memory only, by ``memstack.search``, so it compiles with fullgraph and may be checkpointed. The memory
     may be of any dtype and on any device.
@@ -69,20 +71,21 @@ def attend(
     _check_terms(gate, seen, largest_share, lse)
     found = search(memory, queries, candidates or neighbours)
     heads = queries.shape[1]
+    counts = found.mask if seen is None else found.mask & (ages(memory, found) > _beside(seen, found.positions))
     added = per_head("bias", 0.0 if bias is None else bias, heads)
-    if age is not None or seen is not None:
-        added = added + _by_age(ages(memory, found), age, seen, heads, at_least_float32(queries))
+    if age is not None:
+        added = added - per_head("age", age, heads) * ages(memory, found).to(at_least_float32(queries)).log()
     factor = per_head("scale", queries.shape[-1] ** -0.5 if scale is None else scale, heads)
     if candidates and candidates > neighbours:
-        found, added = _best(found, factor, added, neighbours)
-    scores = (found.dot(queries) * factor + added).masked_fill(~found.mask, MISSING_SCORE)
+        found, counts, added = _best(found, counts, factor, added, neighbours)
+    scores = (found.dot(queries) * factor + added).masked_fill(~counts, MISSING_SCORE)
     weights = scores.softmax(-1)
-    retrieved = found.mix(weights)  # zero where nothing was found
+    # What was not found reads as zeros; what was, and does not count, has to be left out.
+    retrieved = found.mix(weights if seen is None else weights.masked_fill(~counts, 0.0))
     weight = weight_of(log_sum_exp(scores, weights), lse) if gate is None else _gate(gate, scores)
     weight = weight * largest_share if largest_share < 1 else weight
     if gate is None or empty_memory == "local":
-        nothing = ~found.mask[..., 0] if seen is None else scores.detach().amax(-1) < 0.5 * MISSING_SCORE
-        weight = weight.masked_fill(nothing, 0.0)
+        weight = weight.masked_fill(~counts.any(-1), 0.0)
     near = local.masked_fill(lse.isneginf()[..., None], 0.0)
     return Attended(interpolated(near, retrieved, weight).to(local.dtype), weight)
 
@@ -94,29 +97,23 @@ def ages(memory: Memory, found: SearchResult) -> Int[Tensor, "rows query_heads q
     return age.masked_fill(~found.mask, 1)
 
 
-def _by_age(
-    age: Tensor, slope: PerHead | None, seen: Tensor | None, heads: int, dtype: torch.dtype
-) -> Float[Tensor, "rows query_heads q k"]:
-    """What is added to scores for how old the found entries are; ``MISSING_SCORE`` to those that are seen anyway."""
-    added = torch.zeros_like(age, dtype=dtype)
-    if slope is not None:
-        added = -per_head("age", slope, heads) * age.to(dtype).log()
-    return added if seen is None else added.masked_fill(age <= seen.to(age.device)[:, None], MISSING_SCORE)
+def _beside(seen: Tensor, positions: Tensor) -> Int[Tensor, "rows 1 q 1"]:
+    return seen.to(positions.device)[:, None, :, None]
 
 
 def _best(
-    found: SearchResult, factor: Tensor | float, added: Tensor | float, neighbours: int
-) -> tuple[SearchResult, Tensor | float]:
-    """The best neighbours by their whole score, of all that were found by key; and what is added to their scores."""
+    found: SearchResult, counts: Tensor, factor: Tensor | float, added: Tensor | float, neighbours: int
+) -> tuple[SearchResult, Tensor, Tensor | float]:
+    """The best neighbours by their whole score, of all that count; which of them do, and what is added to scores."""
     with torch.no_grad():
-        scores = (found.scores * factor + added).masked_fill(~found.mask, MISSING_SCORE)
+        scores = (found.scores * factor + added).masked_fill(~counts, MISSING_SCORE)
         columns = scores.topk(neighbours).indices
     if isinstance(added, Tensor):
         added = added.expand_as(found.scores).gather(-1, columns)
-    return found.take(columns), added
+    return found.take(columns), counts.gather(-1, columns), added
 
 
-def _gate(gate: PerHead, scores: Tensor) -> Tensor:
+def _gate(gate: PerHead | PerQuery, scores: Tensor) -> Tensor:
     """The gate of every query: its own, or one number for all of a head's."""
     if isinstance(gate, Tensor) and gate.ndim == 3:
         return gate.to(scores.dtype).sigmoid()
@@ -143,11 +140,13 @@ def _check(
         )
 
 
-def _check_terms(gate: PerHead | None, seen: Tensor | None, largest_share: float, lse: Tensor) -> None:
+def _check_terms(gate: PerHead | PerQuery | None, seen: Tensor | None, largest_share: float, lse: Tensor) -> None:
     rows, heads, q = lse.shape
-    if isinstance(gate, Tensor) and gate.ndim == 3:
-        expect("gate", gate, rows=rows, query_heads=heads, q=q)
-    if seen is not None and (tuple(seen.shape) != (q,) or seen.is_floating_point()):
-        raise ShapeError(f"seen should be whole numbers, one per query, ({q},), got {seen.dtype} {tuple(seen.shape)}")
+    if isinstance(gate, Tensor) and gate.ndim > 1:
+        expect("gate, if not one per head,", gate, rows=rows, query_heads=heads, q=q)
+    if seen is not None and (tuple(seen.shape) != (rows, q) or seen.dtype not in WHOLE):
+        raise ShapeError(
+            f"seen should be whole numbers, one per query, ({rows}, {q}), got {seen.dtype} {tuple(seen.shape)}"
+        )
     if not 0 < largest_share <= 1:
         raise ShapeError(f"largest_share should be above 0 and at most 1, got {largest_share}")

@@ -47,6 +47,7 @@ def loop(
     kept: int,
     candidates: int | None = None,
     seen: Sequence[int] = (0,) * Q,
+    zeros: bool = False,
     largest_share: float = 1.0,
     **terms: Tensor,
 ) -> Tensor:
@@ -64,6 +65,8 @@ def loop(
         near = near[ages[near] > seen[q]]
         best = near[scores[near].topk(min(kept, len(near))).indices]
         mine = local[row, head, q]
+        if not len(best) and zeros and "gate" in here:
+            mine = mine * (1 - here["gate"].sigmoid())
         if len(best):
             share = here["gate"] if "gate" in here else scores[best].logsumexp(0) - lse[row, head, q]
             share = share.sigmoid() * largest_share

@@ -20,16 +20,15 @@ READ = ["eval.documents=2", "eval.tokens=12288", "eval.rows=2"]
 
 
 def read_corpora() -> dict[str, dict[str, Compared]]:
-    """Read two documents of each kind with and without a memory; none where the repository's sample is not at hand."""
+    """Read two documents of each kind with and without a memory; a note tells of those that are not at hand."""
     backend, _, entries = MEMORY.partition("/")
     results: dict[str, dict[str, Compared]] = {}
     for name in sources():
         try:
-            settings = settings_of(name, {})
+            comparison = Comparison(run_folder.find(CHECKPOINT), [*READ, *settings_of(name, {})])
         except CorpusError as error:
             say(f"note: {error}")
-            return {}
-        comparison = Comparison(run_folder.find(CHECKPOINT), [*READ, *settings])
+            continue
         memory = memory_of(backend, int(entries), comparison.run.memory.neighbours)
         say(f"reading {name}")
         results[name] = compare_with_progress(comparison, {"none": None, MEMORY: memory})

@@ -64,13 +64,11 @@ def demo(backend: str, folder: Path) -> None:
         {"none": None}
         | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
     )
-    read = read_corpora()
-    record = DemoRecord(checkpoint=CHECKPOINT, memories=compared, corpora=read, tiny=tiny)
-    record.write(folder / "report.json")
     draw(compared, folder)
     OUT.print(table(compared))
-    if read:
-        OUT.print(corpora_table(read))
+    read = read_corpora()
+    DemoRecord(checkpoint=CHECKPOINT, memories=compared, corpora=read, tiny=tiny).write(folder / "report.json")
+    OUT.print(corpora_table(read))
     first, last = tiny.losses[0], tiny.losses[-1]
     say(f"a tiny model, {tiny.steps} steps with {backend}: loss {first:.2f} -> {last:.2f}")
     say(f"wrote {folder / 'report.json'} and {folder / 'report.png'}")

@@ -23,8 +23,8 @@ class LocalContext:
 
     visible: Bool[Tensor, "B 1 T S"]
     bucket: Int[Tensor, "T S"]
-    cached: Int[Tensor, " T"]
-    """How many cached tokens each one may see: the newest."""
+    cached: Int[Tensor, "B T"]
+    """How many cached tokens each one sees: the newest of its document."""
 
 
 class Attention(nn.Module):
@@ -128,7 +128,7 @@ class Attention(nn.Module):
             bias=self.memory_bias if gate is None else None,
             age=self.memory_age,
             candidates=self.config.candidates,
-            seen=None if self.config.overlap else context.cached,
+            seen=None if self.config.cached_twice else context.cached,
             empty_memory=self.config.empty_memory,
             largest_share=self.config.largest_share,
         )

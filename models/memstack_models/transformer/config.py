@@ -76,7 +76,7 @@ class ModelConfig(Frozen):
     cache: LengthOrNone = 0
     """Tokens of the Transformer-XL cache, in every layer; 0 is off. The window is as long as the cache, and never
     shorter than the segment."""
-    overlap: bool = True
+    cached_twice: bool = True
     """What is cached is in the memory as well, as in the released code, and counts in both. False leaves retrieved
     entries out that a token sees in its cache."""
     relative_buckets: Size = 32

@@ -227,3 +227,18 @@ def test_half_precision_does_not_overflow_before_the_scale() -> None:
     expected, expected_lse = local_attention(large.float(), large.float(), values.float(), mask=mask)
     torch.testing.assert_close(output.float(), expected, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(lse.float(), expected_lse, rtol=1e-2, atol=1e-2)
+
+
+def test_functions_of_torch_func_go_through_it() -> None:
+    """Gradients and batches of masked attention, as of any function."""
+    queries, keys, values = (torch.randn(1, 2, 3, 4, dtype=torch.float64) for _ in range(3))
+    mask = torch.ones(3, 3, dtype=torch.bool).tril()
+
+    def total(queries: Tensor) -> Tensor:
+        output, lse = local_attention(queries, keys, values, mask=mask, causal=False)
+        return output.square().sum() + lse.sum()
+
+    gradient = torch.func.grad(total)(queries)
+    leaf = queries.clone().requires_grad_()
+    torch.testing.assert_close(gradient, torch.autograd.grad(total(leaf), leaf)[0])
+    torch.testing.assert_close(torch.func.vmap(total)(queries[None]), total(queries)[None])

@@ -21,11 +21,12 @@ def test_a_line_has_both_perplexities_and_their_change() -> None:
     assert cells == [["isabelle"], ["formal proofs"], ["10.00"], ["7.50"], ["-25.0 %"], ["2.000"], ["1.500"]]
 
 
-def test_without_the_sample_there_is_a_note_and_no_table(
+def test_what_is_not_at_hand_has_a_note_and_the_others_are_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(corpora, "CHECKOUT", tmp_path)
-    assert read_corpora() == {}
+    monkeypatch.setattr(demo_corpora, "READ", ["eval.documents=1", "eval.tokens=300", "eval.rows=1"])
+    assert {*read_corpora()} == {"github"}
     said = "".join(capsys.readouterr())
     assert "is part of memstack's repository" in said
 

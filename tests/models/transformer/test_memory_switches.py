@@ -1,4 +1,4 @@
-"""Switches of a memory layer beyond the paper: age, overlap with the cache, a gate by content."""
+"""Switches of a memory layer beyond the paper: age, what is cached counted once, a gate by content."""
 
 from typing import Any
 
@@ -43,13 +43,24 @@ def test_a_gate_by_content_differs_from_token_to_token() -> None:
 
 
 @pytest.mark.parametrize(("cache", "seen"), [(2 * SEGMENT, [SEGMENT] * SEGMENT), (SEGMENT, [7, 6, 5, 4, 3, 2, 1, 0])])
-def test_without_overlap_what_is_cached_counts_once(cache: int, seen: list[int]) -> None:
+def test_what_is_cached_may_count_once(cache: int, seen: list[int]) -> None:
     """A memory that holds no more than a query sees anyway adds nothing."""
-    once, twice = build(overlap=False, cache=cache), build(cache=cache)
+    once, twice = build(cached_twice=False, cache=cache), build(cache=cache)
     bank, cached = memories(once), Cache(once.config, ROWS)
     commit(bank, cached, once(tokens(), bank, cached)[1])
-    assert local_context(once.config, tokens(), cached).cached.clamp(max=SEGMENT).tolist() == seen
+    assert local_context(once.config, tokens(), cached).cached.tolist() == [seen] * ROWS
     shares = once(tokens(), bank, cached)[1].shares
     assert bool((shares[..., [q for q in range(SEGMENT) if seen[q] == SEGMENT]] == 0).all())
     assert bool((shares[..., [q for q in range(SEGMENT) if seen[q] == 0]] > 0).all())
     assert bool((twice(tokens(), bank, cached)[1].shares > 0).all())
+
+
+def test_a_document_that_begins_counts_the_entries_of_others_that_it_sees_in_no_cache() -> None:
+    """As with distractors, which stay in the memory when the cache is emptied."""
+    model = build(cached_twice=False, cache=SEGMENT)
+    bank, cached = memories(model), Cache(model.config, ROWS)
+    commit(bank, cached, model(tokens(), bank, cached)[1])
+    cached.reset(torch.tensor([True, False]))
+    shares = model(tokens(), bank, cached)[1].shares
+    assert bool((shares[:, 0] > 0).all())
+    assert local_context(model.config, tokens(), cached).cached[0].tolist() == [0] * SEGMENT

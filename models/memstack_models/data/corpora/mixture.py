@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from memstack import Corpus, CorpusOptions, Document, Split, check_split
 from memstack.plugins.config import Frozen
-from memstack.plugins.placement import PLACEMENT
 from memstack_models.data.config import DataConfig
 from memstack_models.data.documents import corpus_of
 
@@ -16,17 +16,17 @@ from memstack_models.data.documents import corpus_of
 class Part(Frozen):
     """One of the corpora."""
 
-    corpus: Annotated[str, Field(min_length=1), PLACEMENT]
+    corpus: Annotated[str, Field(min_length=1)]
     """Name of a registered corpus, or a folder of texts."""
     name: str = ""
-    """What the names of its documents begin with; the corpus's own name by default."""
+    """What the names of its documents begin with; the corpus's own name by default, of a folder its last part."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Exactly the fields of that corpus's Options."""
 
     @property
     def prefix(self) -> str:
         """What the names of its documents begin with."""
-        return self.name or self.corpus
+        return self.name or Path(self.corpus).name or self.corpus
 
 
 class MixtureCorpus(Corpus):

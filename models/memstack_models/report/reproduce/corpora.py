@@ -9,6 +9,7 @@ from memstack import ConfigError, CorpusError
 from memstack.contract.errors import did_you_mean
 from memstack.plugins import config as configuration
 from memstack.plugins.config import Frozen
+from memstack.plugins.paths import in_full
 from memstack.plugins.registry import registry
 
 FILE = Path(__file__).parent / "corpora.toml"
@@ -40,7 +41,9 @@ def given(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, source = pair.partition("=")
         if not equals or not source:
-            raise ConfigError(f"--data takes NAME=FOLDER, such as --data isabelle=my-theories; got {pair!r}")
+            raise ConfigError(
+                f"--data takes NAME=SOURCE, a folder or a registered corpus: --data isabelle=my-theories; got {pair!r}"
+            )
         check_name(name)
         found[name] = source
     return found
@@ -61,7 +64,7 @@ def settings_of(name: str, others: Mapping[str, str]) -> list[str]:
     source = sources()[check_name(name)]
     if name in others:
         registered = others[name] in {spec.name for spec in registry().corpora()}
-        return _read(others[name]) if registered else _read(name, Path(others[name]).absolute())
+        return _read(others[name]) if registered else _read(name, in_full(others[name], f"--data {name}").absolute())
     if source.path is None:
         return _read(source.corpus)
     folder = CHECKOUT / source.path

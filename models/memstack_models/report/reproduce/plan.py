@@ -26,7 +26,7 @@ NO_MEMORY = (
     "age_init",
     "candidates",
     "empty_memory",
-    "overlap",
+    "cached_twice",
 )
 """Keys of a model that mean nothing where no layer has a memory, beside the whole of ``[memory]``."""
 
@@ -141,8 +141,9 @@ def digest_of(run: RunConfig, source: Job | None) -> str:
     if not run.model.memory_layers:
         tree.pop("memory", None)
         tree["model"] = {name: value for name, value in tree["model"].items() if name not in NO_MEMORY}
+        tree["train"] = {name: value for name, value in tree["train"].items() if name != "distractors"}
     tree["data"] = data = plain(run.data)
-    if path := data["options"].get("path"):  # of the sample, wherever the checkout is
+    if isinstance(path := data["options"].get("path"), str):  # of the sample, wherever the checkout is
         data["options"] = data["options"] | {"path": path.removeprefix(str(CHECKOUT))}
     tree["validate_every"] = run.train.validate_every  # a curve has the points it has
     tree["from"] = source.digest if source else None

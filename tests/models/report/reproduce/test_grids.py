@@ -114,7 +114,7 @@ def test_a_scale_or_a_corpus_that_is_none_is_told() -> None:
         scale_of("huge")
     with pytest.raises(ConfigError, match="there is no corpus 'books'"):
         given(["books=there"])
-    with pytest.raises(ConfigError, match="--data takes NAME=FOLDER"):
+    with pytest.raises(ConfigError, match="--data takes NAME=SOURCE"):
         given(["isabelle"])
 
 
