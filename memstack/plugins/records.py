@@ -1,6 +1,5 @@
 """Record: what a command measured, in one JSON file that says what it is; written whole, read back by its own class."""
 
-import contextlib
 import textwrap
 import typing
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from memstack.contract.errors import RecordError
 from memstack.plugins.config import Frozen, first_problem
 from memstack.plugins.paths import read_ordinary
 from memstack.plugins.secrets import without_secrets
+from memstack.plugins.writing import write_whole
 
 RecordedOptions = Annotated[dict[str, Any], BeforeValidator(without_secrets)]
 """A backend's options as a record keeps them: without its secrets."""
@@ -91,19 +91,3 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, str | Path):
         return str(value).encode(errors="backslashreplace").decode()
     return value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file aside and rename it, so that it is never there in part; makes the folder it goes to."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")  # a terminal or a pipe has nothing to be renamed over
-        return
-    aside = path.with_name(f"{path.name}.writing")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        raise

@@ -35,6 +35,7 @@ WORK = (
     "report",
     "measure_memory",
     "check_memory",
+    "check_thoroughly",
 )
 """Functions in which a command has accepted what it was given and does its work."""
 GLANCE = 0.7

@@ -34,11 +34,11 @@ def explain_command(
         raise ConfigError(f"--out {out} should be a file that ends in .html")
     if tokens == 1:
         raise ConfigError("--tokens 1 is the document token alone, of which nothing is predicted; name 2 or more")
+    from memstack.plugins.writing import write_whole
     from memstack_models.cli.explaining import explain
-    from memstack_models.evaluation.losses import write_bytes
 
     page, record = explain(checkpoint, file, tokens, set_)
-    write_bytes(out, content := page.encode())
+    write_whole(out, content := page.encode())
     for each in record.documents:
         perplexities = f"perplexity {each.without:.3f} without memory, {each.within:.3f} with it"
         say(f"{each.name}: {each.tokens:,} tokens, {perplexities}")

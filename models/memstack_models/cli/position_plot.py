@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memstack import ConfigError, MemstackError
-from memstack_models.evaluation.losses import write_bytes
+from memstack.plugins.writing import write_whole
 from memstack_models.report.positions import OpponentRecord, PositionLine
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -46,4 +46,4 @@ def _draw(lines: Sequence[PositionLine], path: Path, layout: str, title: str, le
         figure = perplexity_by_position(lines, LIGHT.ink, chosen, level, title)
         figure.savefig(content, format=path.suffix[1:], dpi=150, facecolor=LIGHT.paper)
     plt.close(figure)
-    write_bytes(path, content.getvalue())
+    write_whole(path, content.getvalue())

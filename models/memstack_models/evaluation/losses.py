@@ -14,6 +14,7 @@ from torch import Tensor
 from memstack import ConfigError
 from memstack.contract.errors import printable
 from memstack.contract.metrics import bits_per_byte, perplexity
+from memstack.plugins.writing import write_whole
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.evaluation.records import DocumentPerplexity
 from memstack_models.evaluation.spread import SEGMENT, Segments
@@ -104,18 +105,4 @@ def write_losses(path: Path, names: Sequence[str], losses: Mapping[str, TokenLos
         for row in zip(*(each.tolist() for each in (*places.values(), *nats.values())), strict=True):
             line = dict(zip((*places, *nats), row, strict=True))
             content.write(json.dumps(line | {"document": shown[row[0]]}).encode() + b"\n")
-    write_bytes(path, content.getvalue())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it, so that it is never there in part; makes the folder it goes to."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        path.write_bytes(content)  # a pipe has nothing to be renamed over
-        return
-    aside = path.with_name(f"{path.name}.writing")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_whole(path, content.getvalue())

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from memstack.measure.sweep import label
+from memstack.plugins.writing import write_whole
 from memstack_models.evaluation.spread import Interval
 from memstack_models.report.conclusions import conclusions, interval_text, percent, times_text
 from memstack_models.report.figures import FIGURES, draw
@@ -56,7 +57,7 @@ def write_page(results: Report, folder: Path) -> Path:
     html = environment.get_template(f"{PAGE}.j2").render(
         results=results, pictures=pictures, conclusions=conclusions(results), disturbed=disturbed(results)
     )
-    (folder / PAGE).write_text(html, encoding="utf-8")
+    write_whole(folder / PAGE, html)
     return folder / PAGE
 
 
@@ -66,7 +67,7 @@ def _picture(name: str, results: Report, folder: Path) -> dict[str, Any]:
     for layout, suffix in ((WIDE, ""), (NARROW, "-narrow")):
         light, png = draw(name, results, LIGHT, layout, "svg", "png")
         (dark,) = draw(name, results, DARK, layout, "svg")
-        (folder / f"{name}{suffix}.png").write_bytes(png)
+        write_whole(folder / f"{name}{suffix}.png", png)
         drawn |= {f"{layout.name}_light": _inline(light), f"{layout.name}_dark": _inline(dark)}
     titles, rows = _table(name, results)
     text = CAPTIONS[name].format_map(dict(results))

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from memstack.contract.errors import RecordError
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
+from memstack.plugins.writing import write_whole
 
 FILE = "parts.jsonl"
 
@@ -44,7 +45,7 @@ class Parts:
         """Measurements of a report that was cut short."""
         folder.mkdir(parents=True, exist_ok=True)
         lines = [head, *map(_line, self._found.values())]
-        self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_whole(self.path, "".join(f"{line}\n" for line in lines))
 
     def find(self, name: str) -> Part | None:
         """A measurement that is there already."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from memstack import ConfigError
 from memstack.plugins.config import plain
-from memstack.plugins.records import write_whole
+from memstack.plugins.writing import write_whole
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import writing
 from memstack_models.training.identity import sealed

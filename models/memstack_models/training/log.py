@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from memstack.contract.errors import RecordError
-from memstack.plugins.records import write_whole
+from memstack.plugins.writing import write_whole
 from memstack_models.training.errors import writing
 from memstack_models.training.records import LogEntry, log_entry, strict_json
 

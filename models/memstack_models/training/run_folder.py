@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from memstack.plugins import config as configuration
-from memstack.plugins.records import write_whole
 from memstack.plugins.registry import registry
+from memstack.plugins.writing import write_whole
 from memstack_models.data.documents import anchored
 from memstack_models.data.errors import CheckpointError
 from memstack_models.data.tokenizer import DIGEST, FILE, Tokenizer, load_tokenizer

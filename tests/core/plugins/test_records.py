@@ -16,7 +16,8 @@ from memstack.contract.errors import RecordError
 from memstack.measure import Measurement, Point
 from memstack.measure.timing import Timing
 from memstack.plugins.config import Frozen
-from memstack.plugins.records import Record, RecordedOptions, write_whole
+from memstack.plugins.records import Record, RecordedOptions
+from memstack.plugins.writing import write_whole
 
 NUMBERS = st.floats(allow_nan=False) | st.integers(-(2**53), 2**53)
 OPTIONS = st.dictionaries(st.text(max_size=5), st.none() | st.booleans() | NUMBERS | st.text(max_size=5), max_size=3)
@@ -144,23 +145,30 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
         Note.read(tmp_path / "note.json")
 
 
-@pytest.mark.parametrize("step", ["write_text", "replace"])
+@pytest.mark.parametrize("step", ["write_bytes", "replace"])
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     path = tmp_path / "new" / "note.json"
     NOTE.write(path)
     before = path.read_bytes()
 
     def full(file: Path, *given: object, **named: object) -> None:
-        if step == "write_text":
-            file.write_bytes(b'{"half')
+        if step == "write_bytes":
+            with file.open("wb") as begun:
+                begun.write(b'{"half')
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, step, full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=r"No space left on device: .*note"):
             NOTE.model_copy(update={"name": "two"}).write(path)
     assert path.read_bytes() == before
     assert [each.name for each in path.parent.iterdir()] == ["note.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_device_that_is_full_is_named() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        NOTE.write(Path("/dev/full"))
 
 
 def test_a_pipe_is_written_to() -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from rich.table import Table
 
 from memstack.cli import console
-from memstack.plugins.records import write_whole
+from memstack.plugins.writing import write_whole
 from memstack_models.evaluation.formats import Format, formatted
-from memstack_models.evaluation.losses import write_bytes
 from memstack_models.report.layout import NARROW, WIDE
 from memstack_models.report.reproduce.curves import closed
 from memstack_models.report.reproduce.figures import draw
@@ -34,7 +33,7 @@ def write_page(record: ReproduceRecord, stem: Path) -> Path:
     for layout, suffix in ((WIDE, ""), (NARROW, "-narrow")):
         if content := draw(record, layout):
             path = stem.with_name(f"{stem.name}{suffix}.png")
-            write_bytes(path, content)
+            write_whole(path, content)
             pictures.append(path.name)
     page = stem.with_suffix(".md")
     write_whole(page, page_text(record, pictures))
