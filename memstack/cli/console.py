@@ -84,6 +84,18 @@ class _Output(Console):
             os.dup2(nowhere, self.file.fileno())  # what is buffered is flushed there when Python ends
             os.close(nowhere)
 
+    @contextmanager
+    def instead(self) -> Generator[None, None, None]:
+        """For what another console prints to this one's stream, as help is: it ends nothing either."""
+        try:
+            yield
+        except BrokenPipeError:
+            self._fall_silent(None)
+        except OSError as error:
+            self._fall_silent(error)
+        except SystemExit:  # rich's answer to a reader that went away
+            self._fall_silent(None)
+
     def become(self, other: "_Output") -> Callable[[], None]:
         """Print where ``other`` prints; returns what undoes that."""
         before = self.stderr, self._width, self._color_system

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from memstack.cli.console import ERR, exit_code, say
+from memstack.cli.console import ERR, OUT, exit_code, say
 from memstack.cli.interrupts import no_more_interrupts
 from memstack.contract.errors import (
     DuplicateCommandError,
@@ -55,10 +55,22 @@ OWN = (
 )
 
 
+class Command(TyperCommand):
+    """A command whose help, as all that is printed, ends nothing where it cannot be written."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with OUT.instead():
+            super().format_help(ctx, formatter)
+
+
 class Group(TyperGroup):
     """The commands of memstack and of plugins by their records: a listing imports none of them."""
 
     debug = invoked = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        with OUT.instead():
+            super().format_help(ctx, formatter)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted({spec.name for spec in (*OWN, *registry().commands())})
@@ -136,7 +148,7 @@ def _as_command(spec: CommandSpec) -> Any:
     function, single = _imported(spec), typer.Typer(add_completion=False)
     _, _, more = (inspect.getdoc(function) or "").partition("\n\n")
     epilog = "\n\n".join(("Examples:", *spec.examples)) if spec.examples else None
-    single.command(spec.name, help=f"{spec.summary}\n\n{more}".strip(), epilog=epilog)(function)
+    single.command(spec.name, cls=Command, help=f"{spec.summary}\n\n{more}".strip(), epilog=epilog)(function)
     return typer.main.get_command(single)
 
 
