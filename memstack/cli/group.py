@@ -1,6 +1,7 @@
 """The group of all commands, imported when they are used; and its one way to tell what went wrong."""
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -104,6 +105,7 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> None:
         """Run the command; what it returns is nobody's, and Ctrl-C ends it with a word."""
         self.invoked = True
+        _ensure_folder()
         try:
             super().invoke(ctx)
         except KeyboardInterrupt:
@@ -135,6 +137,14 @@ class Group(TyperGroup):
             _complain(f"there is not enough memory ({in_one_line(error)}): lower what is large, or use another device")
             code = 2
         sys.exit(exit_code(code))
+
+
+def _ensure_folder() -> None:
+    """MemstackError where the current folder is no more: neither relative paths nor MKL's libraries are found then."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise MemstackError(f"the current folder is gone ({error.strerror}): change to one that is there") from None
 
 
 def _spec(name: str) -> CommandSpec | None:

@@ -95,6 +95,17 @@ def test_a_full_standard_output_is_one_line_and_exit_code_1(arguments: list[str]
     assert result.returncode == 1
 
 
+def test_a_current_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    """MKL ends a process there that multiplies."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), *line("backends")]
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"error: the current folder is gone")
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"]], ids=str)
 def test_help_that_nobody_reads_has_lost_nothing(arguments: list[str]) -> None:
     reading, writing = os.pipe()
