@@ -62,5 +62,7 @@ def run(arguments: tuple[str, ...], folder: Path, around: Around, limit: float =
 
 def _environment(around: Around) -> dict[str, str]:
     mine = {name: value for name, value in os.environ.items() if name not in around.unset}
-    path = os.pathsep.join(filter(None, (around.set.get("PYTHONPATH"), mine.get("PYTHONPATH"))))
+    # In full: the folder in which it is run may be another one, or none.
+    own = (os.path.abspath(part) for part in mine.get("PYTHONPATH", "").split(os.pathsep) if part)
+    path = os.pathsep.join(filter(None, (around.set.get("PYTHONPATH"), *own)))
     return mine | dict(around.set) | {"PYTHONPATH": path}
