@@ -1,5 +1,6 @@
 """docs/campaign.md, made from the records of the checks."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -65,7 +66,8 @@ def _about(found: Sequence[CheckRecord]) -> str:
         return "Nothing has run yet.\n"
     machines = sorted({record.machine for record in found})
     seconds = round(sum(record.seconds for record in found))
-    when = " and ".join(sorted({f"{record.date}, commit {record.commit}" for record in found}))
+    days, commits = (sorted({getattr(record, name) for record in found}) for name in ("date", "commit"))
+    when = f"{' and '.join(days)}, commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
     tried, faults = sum(record.tried for record in found), sum(record.faults for record in found)
     return (
         f"Last run: {when}, {_versions(found)}. {len(found)} checks, {tried:,} cases, **{faults:,} faults**, "
@@ -111,6 +113,8 @@ def _found(found: Sequence[CheckRecord]) -> str:
         lines += ["This run found nothing." if found else "No run is kept.", ""]
     for record, finding in open_:
         lines += [_finding(record, finding), ""]
+    if open_:
+        lines += ["What of this has been mended since the run stands below.", ""]
     earlier = MENDED.read_text(encoding="utf-8") if MENDED.is_file() else ""
     return "\n".join(lines) + ("\n" + earlier if earlier else "")
 
@@ -122,7 +126,8 @@ def _finding(record: CheckRecord, finding: Finding) -> str:
 
 def _told(text: str) -> str:
     """A text of chance as code of a page, where nothing that looks like a command is one to type."""
-    shown = text.replace("memstack ", "").replace("`", "'").encode("ascii", "backslashreplace").decode()
+    shown = re.sub(r"/\S*/site-packages/", ".../", text).replace("memstack ", "").replace("`", "'")
+    shown = shown.encode("ascii", "backslashreplace").decode()
     return "".join(each if each.isprintable() else " " for each in shown)[:200]
 
 
