@@ -56,6 +56,7 @@ class TestExactFirstPass(OtherNumbers):
     options: ClassVar[Any] = with_options("exact", first_pass="int8")
 
 
+@pytest.mark.long
 @needs_kernel
 class TestExactFirstPassBFloat16Overlap(MemoryContract):
     backend = "exact"
@@ -80,6 +81,7 @@ class TestExactInt8(MemoryContract):
     options: ClassVar[Any] = with_options("exact", dtype="int8")
 
 
+@pytest.mark.long
 class TestExactOnDisk(MemoryContract):
     backend = "exact"
     options: ClassVar[Any] = with_options("exact", folder=gettempdir())
@@ -128,6 +130,7 @@ class TestFaissIVFEightBits(OtherNumbers):
     options: ClassVar[Any] = with_options("faiss-ivf", codec="sq8", shards=5, overlap=True)
 
 
+@pytest.mark.long
 @needs("faiss-ivf")
 class TestFaissIVFProductQuantised(OtherNumbers):
     backend = "faiss-ivf"

@@ -62,7 +62,8 @@ for stored, operand in (("fp32", "fp32"), ("bf16", "fp32"), ("fp16", "fp64")):
 
 
 @needs_triton
-@pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.long), 90])
+@pytest.mark.long
+@pytest.mark.parametrize("capability", [80, 90])
 def test_they_compile_for_gpus(capability: int, tmp_path: Path) -> None:
     """To machine code for NVIDIA's Ampere and Hopper, which needs no GPU; products run on the tensor cores."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

@@ -14,6 +14,7 @@ from benchmarks.goals.gpu_results import DRY, GpuGoals
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "goals" / "gpu.py"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
 def test_it_measures_everything_at_tiny_sizes(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"

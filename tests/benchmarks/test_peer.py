@@ -46,6 +46,7 @@ def printed(one: dict[str, Any]) -> str:
     return capture.get()
 
 
+@pytest.mark.long
 def test_both_sides_step_in_turns_and_the_results_are_written(
     fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,16 @@ SIZE: Size = "long" if os.environ.get("CAMPAIGN_SIZE") == "long" else "short"
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"))
 
 
-@pytest.mark.parametrize("check", [check for check in CHECKS if check.count(SIZE)], ids=lambda check: check.full_name)
+@pytest.mark.parametrize(
+    "check",
+    [
+        # A stranger's plugin is tried thoroughly in every run (tests/core/plugins).
+        pytest.param(check, marks=pytest.mark.long if check.part == "thorough" else ())
+        for check in CHECKS
+        if check.count(SIZE)
+    ],
+    ids=lambda check: check.full_name,
+)
 def test_nothing_is_found(check: Check, tmp_path: Path) -> None:
     record = run_apart(check, SIZE, SEED, place(tmp_path, check))
     print(summary(record))  # noqa: T201 - the seed, where a test fails

@@ -93,12 +93,14 @@ def test_the_backend_of_the_guide_keeps_the_contract(monkeypatch: pytest.MonkeyP
     assert not report.failed, str(report)
 
 
+@pytest.mark.long
 def test_the_index_per_head_of_the_guide_keeps_the_contract() -> None:
     memory = run_blocks(GUIDE)["HalfMemory"]
     report = check_memory(lambda shape: memory(shape, memory.Options(exact_below=16)), recall_floor=0.95)
     assert not report.failed, str(report)
 
 
+@pytest.mark.long
 def test_the_remote_memory_of_the_guide_keeps_the_contract() -> None:
     report = check_memory(run_blocks(GUIDE)["RemoteMemory"])
     assert not report.failed, str(report)

@@ -210,6 +210,7 @@ def test_whatever_the_memory(create: Callable[[], Memory]) -> None:
     assert compiling.frame_count == 1
 
 
+@pytest.mark.long
 def test_inductors_losses() -> None:
     """Its kernels sum in another order: equal to rounding. (Untrained smeared keys of "ab" and "ba" would be ties.)"""
     plain, other = (model(layers=1, memory_layers=[1], smear_keys=False) for _ in range(2))

@@ -50,6 +50,7 @@ def test_what_an_approximate_search_may_miss_an_exact_one_may_not() -> None:
     assert "the best are" in str(failed[-1].detail) or "could be found" in str(failed[-1].detail)
 
 
+@pytest.mark.long
 def test_a_sound_memory_passes_before_it_is_registered() -> None:
     report = check_memory(ExactMemory, exact=True)
     assert report.passed, str(report)

@@ -108,6 +108,7 @@ def test_the_exact_search_finds_all_and_a_poor_setting_does_not(made: Made) -> N
     assert random < searched
 
 
+@pytest.mark.long
 def test_a_report_can_be_drawn_again(made: Made, tmp_path: Path) -> None:
     """To the byte, from the numbers alone."""
     shutil.copy(made.folder / report.RESULTS, tmp_path)
@@ -125,6 +126,7 @@ def test_the_page_needs_nothing_else(made: Made) -> None:
     assert "ghost" in page.partition("Failed")[2]
 
 
+@pytest.mark.long
 def test_a_report_of_failures_alone_is_a_page(made: Made, tmp_path: Path) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("settings", "scaling", "perplexity", "steps"), ())
     page = write_page(made.results.model_copy(update=nothing), tmp_path).read_text()
