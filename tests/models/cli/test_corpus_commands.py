@@ -30,7 +30,7 @@ def test_corpora_are_listed_with_where_they_come_from(memstack: Run) -> None:
     titles, _, *lines = out.splitlines()
     assert titles.split() == ["corpus", "source", "licence", "library", "plugin"]
     listed = [line.split()[0] for line in lines if line[0] != " " and ":" not in line]
-    assert listed == ["arxiv-math", "c4-long", "folder", "github", "isabelle", "pg19", "python-stdlib"]
+    assert listed == ["arxiv-math", "c4-long", "folder", "github", "isabelle", "mixture", "pg19", "python-stdlib"]
     assert "PSF-2.0" in out
     assert "python-stdlib: the standard library's packages, large modules and their tests" in out
 
