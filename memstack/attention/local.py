@@ -106,11 +106,11 @@ def _plain(
     visible: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Scores, softmax and sum, spelled out; each key head serves its group of query heads."""
-    if queries.dtype != torch.bfloat16:  # which has too few digits for the scale to come first; float16 could overflow
-        queries, scale = (queries * per_head("scale", scale, queries.shape[1])).to(queries.dtype), 1.0
-    scores = _by_group(queries, keys.mT).to(at_least_float32(queries))
-    if queries.dtype == torch.bfloat16:
-        scores = scores * per_head("scale", scale, queries.shape[1])
+    factor, wide = per_head("scale", scale, queries.shape[1]), at_least_float32(queries)
+    if queries.dtype == torch.bfloat16:  # which has too few digits for the scale to come first
+        scores = _by_group(queries, keys.mT).to(wide) * factor
+    else:  # of which float16 could overflow otherwise
+        scores = _by_group((queries * factor).to(queries.dtype), keys.mT).to(wide)
     # In place: no gradient needs what scores were before, and memory for as many takes longer than the sum.
     if bias is not None:
         scores.add_(bias.to(scores.dtype).clamp(min=MISSING_SCORE))  # float16 has no number so low

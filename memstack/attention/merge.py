@@ -70,12 +70,8 @@ def attend(
     _check(memory, queries, local, lse, neighbours, candidates)
     _check_terms(gate, seen, largest_share, lse)
     found = search(memory, queries, candidates or neighbours)
-    heads = queries.shape[1]
-    counts = found.mask if seen is None else found.mask & (ages(memory, found) > _beside(seen, found.positions))
-    added = per_head("bias", 0.0 if bias is None else bias, heads)
-    if age is not None:
-        added = added - per_head("age", age, heads) * ages(memory, found).to(at_least_float32(queries)).log()
-    factor = per_head("scale", queries.shape[-1] ** -0.5 if scale is None else scale, heads)
+    counts, added = _terms(memory, found, queries, bias, age, seen)
+    factor = per_head("scale", queries.shape[-1] ** -0.5 if scale is None else scale, queries.shape[1])
     if candidates and candidates > neighbours:
         found, counts, added = _best(found, counts, factor, added, neighbours)
     scores = (found.dot(queries) * factor + added).masked_fill(~counts, MISSING_SCORE)
@@ -97,8 +93,20 @@ def ages(memory: Memory, found: SearchResult) -> Int[Tensor, "rows query_heads q
     return age.masked_fill(~found.mask, 1)
 
 
-def _beside(seen: Tensor, positions: Tensor) -> Int[Tensor, "rows 1 q 1"]:
-    return seen.to(positions.device)[:, None, :, None]
+def _terms(
+    memory: Memory, found: SearchResult, queries: Tensor, bias: PerHead | None, age: PerHead | None, seen: Tensor | None
+) -> tuple[Tensor, Tensor | float]:
+    """Which of the found entries count, and what is added to their scores."""
+    counts, heads = found.mask, queries.shape[1]
+    added = per_head("bias", 0.0 if bias is None else bias, heads)
+    if age is None and seen is None:
+        return counts, added
+    old = ages(memory, found)
+    if seen is not None:
+        counts = counts & (old > seen.to(old.device)[:, None, :, None])
+    if age is not None:
+        added = added - per_head("age", age, heads) * old.to(at_least_float32(queries)).log()
+    return counts, added
 
 
 def _best(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from helpers.variants import variants
 
 from campaign.running import find, place, run_apart
 
@@ -30,7 +31,7 @@ OTHERS = (
 
 @pytest.mark.parametrize(
     ("name", "count", "plant", "what"),
-    [*PLANTED, *(pytest.param(*more, marks=pytest.mark.long) for more in OTHERS)],
+    variants([*PLANTED, *OTHERS], PLANTED),
     ids=lambda value: str(value),
 )
 def test_a_planted_fault_is_found(name: str, count: int, plant: str, what: str, tmp_path: Path) -> None:

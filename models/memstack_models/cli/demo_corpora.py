@@ -1,6 +1,6 @@
 """The demo's second table: the shipped checkpoint on the paper's five kinds of text, with and without its memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import nan
 
 from rich.table import Table
@@ -8,6 +8,7 @@ from rich.table import Table
 from memstack import CorpusError
 from memstack.cli import console
 from memstack.cli.console import say
+from memstack.plugins.config import MemoryConfig
 from memstack_models.cli.work import compare_with_progress
 from memstack_models.evaluation.comparison import Comparison, memory_of
 from memstack_models.evaluation.records import Compared
@@ -21,7 +22,6 @@ READ = ["eval.documents=2", "eval.tokens=12288", "eval.rows=2"]
 
 def read_corpora() -> dict[str, dict[str, Compared]]:
     """Read two documents of each kind with and without a memory; a note tells of those that are not at hand."""
-    backend, _, entries = MEMORY.partition("/")
     results: dict[str, dict[str, Compared]] = {}
     for name in sources():
         try:
@@ -29,19 +29,28 @@ def read_corpora() -> dict[str, dict[str, Compared]]:
         except CorpusError as error:
             say(f"note: {error}")
             continue
-        memory = memory_of(backend, int(entries), comparison.run.memory.neighbours)
         say(f"reading {name}")
-        results[name] = compare_with_progress(comparison, {"none": None, MEMORY: memory})
+        results[name] = compare_with_progress(comparison, memories([MEMORY], comparison))
     return results
+
+
+def memories(names: Iterable[str], comparison: Comparison) -> dict[str, MemoryConfig | None]:
+    """Return no memory, and those of the names, such as ``exact/8192``, with the checkpoint's neighbours."""
+    found: dict[str, MemoryConfig | None] = {"none": None}
+    for name in names:
+        backend, _, entries = name.partition("/")
+        found[name] = memory_of(backend, int(entries), comparison.run.memory.neighbours)
+    return found
 
 
 def corpora_table(results: Mapping[str, Mapping[str, Compared]]) -> Table:
     """One line per corpus; perplexities are beyond the first 4k tokens of documents, bits per byte of all."""
+    known = sources()
     rows = console.table("corpus", "is", right=["memory off", MEMORY, "change", "bits/byte, off", MEMORY])
     for name, read in results.items():
         off, on = read["none"], read[MEMORY]
         before, after = (each.perplexity_beyond_4k or nan for each in (off, on))
         change = f"{100 * (after / before - 1):+.1f} %"
         figures = f"{before:.2f}", f"{after:.2f}", change, f"{off.bits_per_byte:.3f}", f"{on.bits_per_byte:.3f}"
-        rows.add_row(name, sources()[name].says, *figures)
+        rows.add_row(name, known[name].says, *figures)
     return rows

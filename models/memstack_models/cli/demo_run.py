@@ -14,11 +14,11 @@ from memstack.cli.console import OUT, say
 from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
 from memstack.plugins.registry import registry
-from memstack_models.cli.demo_corpora import corpora_table, read_corpora
+from memstack_models.cli.demo_corpora import corpora_table, memories, read_corpora
 from memstack_models.cli.position_plot import draw_both
 from memstack_models.cli.work import compare_with_progress, create_trainer, train_with_progress
 from memstack_models.data.load import tokenizer_for
-from memstack_models.evaluation.comparison import Comparison, memory_of, recall_text
+from memstack_models.evaluation.comparison import Comparison, recall_text
 from memstack_models.evaluation.records import Compared
 from memstack_models.report.positions import known_opponent, lines_of
 from memstack_models.training import run_folder
@@ -58,12 +58,7 @@ def demo(backend: str, folder: Path) -> None:
     comparison = Comparison(run_folder.find(CHECKPOINT), READ)
     for line in comparison.notices():
         say(f"note: {line}")
-    neighbours = comparison.run.memory.neighbours
-    compared = compare_with_progress(
-        comparison,
-        {"none": None}
-        | {name: memory_of(name.partition("/")[0], int(name.partition("/")[2]), neighbours) for name in MEMORIES},
-    )
+    compared = compare_with_progress(comparison, memories(MEMORIES, comparison))
     draw(compared, folder)
     OUT.print(table(compared))
     read = read_corpora()

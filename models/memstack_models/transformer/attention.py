@@ -23,8 +23,12 @@ class LocalContext:
 
     visible: Bool[Tensor, "B 1 T S"]
     bucket: Int[Tensor, "T S"]
-    cached: Int[Tensor, "B T"]
-    """How many cached tokens each one sees: the newest of its document."""
+
+    @property
+    def cached(self) -> Int[Tensor, "B T"]:
+        """How many cached tokens each one sees: the newest of its document."""
+        segment, total = self.visible.shape[2:]
+        return self.visible[:, 0, :, : total - segment].sum(-1)
 
 
 class Attention(nn.Module):
@@ -128,7 +132,7 @@ class Attention(nn.Module):
             bias=self.memory_bias if gate is None else None,
             age=self.memory_age,
             candidates=self.config.candidates,
-            seen=None if self.config.cached_twice else context.cached,
+            seen=None if self.config.cached_twice else context.cached.expand(len(q_BHTD), -1),
             empty_memory=self.config.empty_memory,
             largest_share=self.config.largest_share,
         )

@@ -128,9 +128,7 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
         place = torch.arange(cached + segment, device=tokens.device, dtype=torch.int64)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
     bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
-    reach = (nearest + max(cached, segment) - 1 - query[:, 0]).clamp(min=0).expand(len(tokens), -1)
-    filled = cache.filled[:, None] if cache is not None else reach.new_zeros(())
-    return LocalContext(visible, bucket, reach.minimum(filled))
+    return LocalContext(visible, bucket)
 
 
 def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from helpers.list_memory import ListMemory
+from helpers.variants import variants
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
 from memstack_models.transformer.transformer import SegmentOutput, Transformer
@@ -35,10 +36,7 @@ MEMORIES: dict[str, Callable[[], Memory]] = {
     "overlapping": lambda: installed("exact", overlap=True),
     "timed and probed": lambda: RecallProbe(TimedMemory(installed("exact")), every=2, scale=lambda: torch.tensor(3.0)),
 }
-COMPILED = [
-    pytest.param(create, marks=() if name in ("exact", "hnsw", "with its own storage") else pytest.mark.long)
-    for name, create in MEMORIES.items()
-]
+OFTEN = [create for name, create in MEMORIES.items() if name in ("exact", "hnsw", "with its own storage")]
 every_memory = pytest.mark.parametrize("create", MEMORIES.values(), ids=MEMORIES)
 
 
@@ -182,7 +180,7 @@ def stores(plain: Transformer, create: Callable[[], Memory]) -> MemoryBank:
 
 @pytest.mark.parametrize(
     ("combine", "kv_heads"),
-    [("joint", 1), *(pytest.param(*more, marks=pytest.mark.long) for more in (("joint", 2), ("gate", 1), ("gate", 2)))],
+    variants([("joint", 1), ("joint", 2), ("gate", 1), ("gate", 2)], [("joint", 1)]),
 )
 def test_a_compiled_model_has_the_same_losses(combine: str, kv_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one graph, compiled once for all steps; the operators are torch's own, so that they agree to the bit."""
@@ -199,7 +197,7 @@ def test_a_compiled_model_has_the_same_losses(combine: str, kv_heads: int, monke
     assert compiling.frame_count == 1  # new memories of one class compile nothing
 
 
-@pytest.mark.parametrize("create", COMPILED, ids=MEMORIES)
+@pytest.mark.parametrize("create", variants(MEMORIES.values(), OFTEN), ids=MEMORIES)
 def test_whatever_the_memory(create: Callable[[], Memory]) -> None:
     plain, other = model(), model()
     compiling = CompileCounterWithBackend("aot_eager")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.variants import variants
 from memstack_models.training.config import RunConfig
 from memstack_models.training.streams import evaluation_stream
 from memstack_models.training.trainer import Trainer
@@ -46,7 +47,7 @@ def accuracy(trainer: Trainer, documents: list[torch.Tensor], with_memory: bool)
     return right / asked
 
 
-@pytest.mark.parametrize("combine", ["joint", pytest.param("gate", marks=pytest.mark.long)])
+@pytest.mark.parametrize("combine", variants(["joint", "gate"], ["joint"]))
 def test_a_look_up_beyond_the_window_needs_the_memory(tmp_path: Path, combine: str) -> None:
     """Learned to over 95 % with the memory; at chance, one in sixteen, with it switched off.
 
