@@ -22,7 +22,9 @@ class LocalContext:
     """What every layer's local attention shares: who may see whom, and how far apart they are."""
 
     visible: Bool[Tensor, "B 1 T S"]
-    bucket: Int[Tensor, "T S"]
+    bucket: Int[Tensor, " T+S-1"]
+    """Of the last token's distance to the first key, S - 1, and of every lesser one, down to that of the first token to
+    the last key."""
 
     @property
     def cached(self) -> Int[Tensor, "B T"]:
@@ -101,7 +103,10 @@ class Attention(nn.Module):
         scale = self.score_scale()
         bias = None
         if self.relative_bias is not None:
-            bias = self.relative_bias[:, context.bucket] * scale[:, None, None]
+            # Looked up once per distance: the gradient of a lookup per score is summed one by one, on a GPU most of a
+            # step. Row t of the windows begins at the distance of token T - 1 - t.
+            of_distance = self.relative_bias[:, context.bucket] * scale[:, None]
+            bias = of_distance.unfold(-1, k_BGSD.shape[2], 1).flip(-2)
         return local_attention(q_BHTD, k_BGSD, v_BGSD, scale=scale, bias=bias, mask=context.visible, causal=False)
 
     def _gate(self, x_BTC: Tensor) -> Tensor | None:

@@ -127,11 +127,12 @@ def local_context(config: ModelConfig, tokens: Tensor, cache: Cache | None) -> L
     if cache is not None and cached:
         place = torch.arange(cached + segment, device=tokens.device, dtype=torch.int64)
         visible = visible & (place >= cached - cache.filled[:, None])[:, None, None]
-    bucket = relative_bucket(distance.clamp(min=0), config.relative_buckets, config.relative_distance)
+    falling = torch.arange(cached + segment - 1, -segment, -1, device=tokens.device, dtype=torch.int64)
+    bucket = relative_bucket(falling.clamp(min=0), config.relative_buckets, config.relative_distance)
     return LocalContext(visible, bucket)
 
 
-def relative_bucket(distance: Int[Tensor, "T S"], buckets: int, max_distance: int) -> Int[Tensor, "T S"]:
+def relative_bucket(distance: Int[Tensor, "*any"], buckets: int, max_distance: int) -> Int[Tensor, "*any"]:
     """T5's causal buckets (arXiv 1910.10683): half of them exact, the rest logarithmic up to ``max_distance``."""
     exact = buckets // 2
     ratio = torch.log(distance.clamp(min=1).to(torch.float32) / exact) / torch.log(

@@ -215,6 +215,33 @@ def test_relative_buckets_are_t5s() -> None:
     assert relative_bucket(distance, 32, 128).tolist() == [[0, 1, 15, 16, 16, 26, 31, 31, 31]]
 
 
+@pytest.mark.parametrize("cached", [0, 5])
+def test_every_score_gets_the_bias_of_its_distance(cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked up once per distance, it is what a lookup per score gives, and so is its gradient."""
+    model = build(cache=cached)
+    attention = model.attention(2)
+    given: dict[str, Tensor] = {}
+
+    def attended(queries: Tensor, *_: Tensor, bias: Tensor, **__: object) -> tuple[Tensor, Tensor]:
+        given["bias"] = bias
+        return queries, queries[..., 0]
+
+    monkeypatch.setattr("memstack_models.transformer.attention.local_attention", attended)
+    assert attention.relative_bias is not None
+    torch.nn.init.normal_(attention.relative_bias)
+    cache = Cache(model.config, ROWS) if cached else None
+    total = cached + SEGMENT
+    queries, keys = torch.zeros(1, 2, SEGMENT, 16), torch.zeros(1, 2, total, 16)
+    attention._local(queries, keys, keys, local_context(model.config, tokens(), cache))
+    distance = torch.arange(cached, total)[:, None] - torch.arange(total)
+    bucket = relative_bucket(distance.clamp(min=0), model.config.relative_buckets, model.config.relative_distance)
+    wanted = attention.relative_bias[:, bucket] * attention.score_scale()[:, None, None]
+    torch.testing.assert_close(given["bias"], wanted, rtol=0, atol=0)
+    of = (attention.relative_bias, attention.scale)
+    gradients = [torch.autograd.grad(bias.sin().sum(), of) for bias in (given["bias"], wanted)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_bank_of_other_layers_is_refused() -> None:
     model = build(memory_layers=[1, 2])
     bank = memories(model)
