@@ -3,7 +3,7 @@ PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
 
-.PHONY: help demo test test-all lint imports docs bench campaign clean
+.PHONY: help demo test test-all test-gpu lint imports docs bench campaign clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: .venv/ready  ## the test suite, without the variants that are marked long
 
 test-all: .venv/ready  ## the whole of it
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-gpu: .venv/ready  ## what needs a CUDA device, and its kernels compiled rather than interpreted
+	TRITON_INTERPRET=0 $(BIN)/pytest tests -k "on_gpu"
 
 lint: .venv/ready  ## ruff, pyright, and every tensor with its dtype and device
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ from typing import Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memstack import MemoryShape
+
 
 class FirstPass(Protocol):
     """Rounded copies of all memories' keys, by slot, from which the slots of the best are found; no key is missed."""
@@ -31,4 +33,8 @@ class FirstPass(Protocol):
         dtype, and ``written`` counts how many keys each row was given since its last reset, on the CPU; queries are in
         float32.
         """
+        ...
+
+    def bytes_of(self, shape: MemoryShape) -> int:
+        """Return the bytes that one of this kind keeps for memories of this shape, which is not made."""
         ...

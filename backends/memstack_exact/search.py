@@ -25,8 +25,9 @@ class ExactMemory(IndexedMemory):
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
         On a CPU it needs AVX-512 VNNI, is compiled in seconds at its first use on a machine, and keeps a copy of the
         keys in a byte per dimension and 3 bytes more per entry; ``auto`` takes it where it runs. On a GPU (pip install
-        'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, which keep a copy of the keys so rounded and 12
-        or 8 bytes more per entry; they have not been timed on one yet, so ``auto`` is ``none`` there."""
+        'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, which keep a copy of the keys so rounded, unless
+        the store is of bfloat16 itself, and 12 or 8 bytes more per entry; ``auto`` takes ``bfloat16`` for a capacity of
+        32,768 and more, once it has proved right on the device at hand."""
 
         @model_validator(mode="after")
         def _in_full(self) -> "ExactMemory.Options":
@@ -60,7 +61,7 @@ class ExactMemory(IndexedMemory):
                 )
 
     @classmethod
-    def index_bytes(cls, shape: MemoryShape, options: Options) -> int | None:
+    def index_bytes(cls, shape: MemoryShape, options: Options) -> int:
         return first_pass_bytes(options.first_pass, shape, options)
 
     def index_add(

@@ -1,4 +1,4 @@
-"""All there is to measure on a GPU in one call: python -m benchmarks.goals.gpu --out results.json; some five minutes.
+"""All there is to measure on a GPU in one call: python -m benchmarks.goals.gpu --out results.json; two minutes.
 
 It first checks every kernel on the card, and exits with 1 if one is wrong; then it prints each figure beside its goal.
 ``--dry`` does the same at tiny sizes in Triton's interpreter: its times mean nothing, but the script is known to work.

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Literal
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 from helpers.hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
 from helpers.variants import variants
+from memstack_exact import choice
 from memstack_exact.gpu import first_pass as gpu
 from torch import Tensor
 
 from memstack import BackendUnavailableError, IndexedMemory, MemoryShape
+from memstack.store import StoreOptions
 
 if find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
@@ -211,6 +214,54 @@ def test_a_store_of_bfloat16_is_not_kept_twice() -> None:
     shape = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
     assert gpu.GpuFirstPass(shape, CPU, "bfloat16", torch.bfloat16)._codes is None
     assert gpu.GpuFirstPass(shape, CPU, "bfloat16", torch.float32)._codes is not None
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_bytes_that_it_says_are_those_that_it_keeps(precision: Precision) -> None:
+    shape = MemoryShape(rows=2, heads=3, key_dim=8, value_dim=1, capacity=64)
+    for dtype in (torch.float32, torch.bfloat16):
+        made = gpu.GpuFirstPass(shape, CPU, precision, dtype)
+        kept = [each for each in (made._residual, made._norm, made._scale, made._codes) if each is not None]
+        beside = 0 if precision == "int8" else made._scale.nbytes  # one number, whatever the shape
+        assert made.bytes_of(shape) == sum(each.nbytes for each in kept) - beside
+
+
+def test_it_proves_right_or_says_how_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu.why_wrong(CPU, "bfloat16", 20) == ""
+    monkeypatch.setattr(gpu.GpuFirstPass, "search", lambda *_: torch.zeros(1, 1, 5, 8, dtype=torch.int64))
+    assert "not close" in gpu.why_wrong.__wrapped__(CPU, "bfloat16", 20)
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> StoreOptions:
+    """A store on a GPU, whose first pass stays on the CPU."""
+    made = gpu.GpuFirstPass
+    monkeypatch.setattr(gpu, "GpuFirstPass", lambda shape, _, *which: made(shape, CPU, *which))
+    monkeypatch.setattr(gpu, "why_wrong", lambda *_: "")
+    return StoreOptions().model_copy(update={"device": "cuda"})
+
+
+def test_auto_takes_it_for_large_memories(card: StoreOptions) -> None:
+    small = MemoryShape(rows=1, heads=1, key_dim=4, value_dim=1, capacity=choice.FAR - 1)
+    large = replace(small, capacity=choice.FAR)
+    assert choice.choose_first_pass("auto", small, card) is None
+    assert choice.first_pass_bytes("auto", small, card) == 0
+    chosen = choice.choose_first_pass("auto", large, card)
+    assert chosen is not None
+    assert choice.first_pass_bytes("auto", large, card) == chosen.bytes_of(large) == choice.FAR * (2 * 4 + 8)
+    assert choice.choose_first_pass("auto", large, card.model_copy(update={"dtype": "int8"})) is None
+    assert choice.first_pass_bytes("int8", small, card) == small.capacity * (4 + 12)
+
+
+def test_auto_does_without_one_that_is_wrong(
+    card: StoreOptions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gpu, "why_wrong", lambda *_: "it found other neighbours")
+    shape = MemoryShape(rows=1, heads=1, key_dim=4, value_dim=1, capacity=choice.FAR)
+    assert choice.choose_first_pass("auto", shape, card) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "does without its first pass: its kernels fail on cuda: it found other neighbours" in caplog.text
+    assert choice.choose_first_pass("bfloat16", shape, card) is not None
 
 
 def test_where_it_cannot_run_that_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

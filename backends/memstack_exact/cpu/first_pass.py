@@ -52,9 +52,8 @@ class CpuFirstPass(FirstPass):
         self._bounds = torch.zeros(memories, tiles, 4, dtype=torch.float32, device="cpu")
         """The longest residual and key of a tile, those written in this round of the ring and those before."""
 
-    @staticmethod
-    def bytes_of(shape: MemoryShape) -> int:
-        """Bytes that it keeps for memories of this shape; none where 32 bits are too few for them."""
+    def bytes_of(self, shape: MemoryShape) -> int:
+        """Bytes that one keeps for memories of this shape; none where 32 bits are too few for them."""
         if _too_large(shape):
             return 0
         tiles, groups = -(-shape.capacity // TILE), -(-shape.key_dim // WORD)

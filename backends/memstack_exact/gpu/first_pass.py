@@ -7,6 +7,7 @@ Where they are too many, as in text that repeats, the query is searched for by m
 always that of exact search. Whether there is such a query is the one thing that the host waits for.
 """
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
@@ -66,6 +67,28 @@ def unavailable(shape: MemoryShape, device: torch.device) -> str:
         return f"is for key_dim up to {WIDEST}, not {shape.key_dim}"
     if shape.capacity > MOST_ENTRIES:
         return f"is for a capacity up to {MOST_ENTRIES:,}, not {shape.capacity:,}"
+    return ""
+
+
+@cache
+def why_wrong(device: torch.device, precision: Literal["bfloat16", "int8"], key_dim: int) -> str:
+    """Return how the kernels differ from the matrix product in a small example on this device; empty if they do not.
+
+    They have been interpreted and compiled in tests, but no test can run them on the GPU at hand.
+    """
+    random = torch.Generator().manual_seed(0)
+    keys, queries = (
+        torch.randn(1, 1, n, key_dim, generator=random, dtype=torch.float32, device="cpu").to(device) for n in (700, 5)
+    )
+    lengths = torch.tensor([700], dtype=torch.int64, device="cpu")
+    try:
+        made = GpuFirstPass(MemoryShape(rows=1, heads=1, key_dim=key_dim, value_dim=1, capacity=700), device, precision)
+        made.write(torch.zeros_like(lengths), torch.arange(700, dtype=torch.int64, device="cpu")[None], keys)
+        scores = queries @ keys.mT
+        found = scores.gather(-1, made.search(keys, lengths, queries, 8))
+        torch.testing.assert_close(found.sort(-1, descending=True).values, scores.topk(8).values)
+    except Exception as error:  # noqa: BLE001 - whatever a compiler or a driver raises, the matrix product remains
+        return (str(error).splitlines() or [type(error).__name__])[0]
     return ""
 
 
@@ -138,6 +161,10 @@ class GpuFirstPass(FirstPass):
         if bool(failed.any()):
             _search_in_full(keys, lengths, queries, failed, found)
         return found.sort(-1).values
+
+    def bytes_of(self, shape: MemoryShape) -> int:
+        codes = 0 if self._codes is None else self._codes.itemsize * shape.key_dim
+        return shape.rows * shape.heads * shape.capacity * (codes + (12 if self._in_8_bits else 8))
 
     def _rounded(self, vectors: Float[Tensor, "*outer dim"]) -> Rounded:
         """Round float32 vectors; the lengths err upwards."""
