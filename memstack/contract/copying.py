@@ -60,9 +60,10 @@ class Copied:
 def by_value(value: Any) -> Any:
     """Return what stands for a value when it is pickled, so that its tensors' numbers are sent and not where they lie.
 
-    Tensors on a CPU and what lists, tuples and dictionaries hold of them; all else is given back.
+    Tensors, which are put on their device again, and what lists, tuples and dictionaries hold of them; all else is
+    given back.
     """
-    if type(value) is Tensor and value.device.type == "cpu" and not value.requires_grad:
+    if type(value) is Tensor and not value.requires_grad:
         return _Numbers(value)
     if type(value) in (list, tuple):
         return type(value)(map(by_value, value))
@@ -76,13 +77,13 @@ class _Numbers:
         self.tensor = tensor
 
     def __reduce__(self) -> Any:
-        numbers = self.tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-        return _tensor, (numbers, self.tensor.dtype, tuple(self.tensor.shape))
+        numbers = self.tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy()
+        return _tensor, (numbers, self.tensor.dtype, tuple(self.tensor.shape), str(self.tensor.device))
 
 
-def _tensor(numbers: "np.ndarray[Any, Any]", dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+def _tensor(numbers: "np.ndarray[Any, Any]", dtype: torch.dtype, shape: tuple[int, ...], device: str = "cpu") -> Tensor:
     with torch.inference_mode(False):
-        return torch.from_numpy(numbers).view(dtype).view(shape)
+        return torch.from_numpy(numbers).to(device).view(dtype).view(shape)
 
 
 def _restore(made: Copied, state: Any) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from memstack.contract.copying import BY_VALUE, by_value
 from memstack.contract.errors import ForkError
 from memstack.contract.shape import MemoryShape
+from memstack.contract.validation import usable_device
 from memstack.store.embedding_bag import inner_products
 from memstack.store.forking import tell_of_forks
 from memstack.store.int8 import Quantised, Vectors
@@ -26,7 +27,7 @@ class Store:
     def __init__(self, shape: MemoryShape, options: StoreOptions) -> None:
         self.shape = shape
         self._options = options
-        self.device = torch.device(options.device)
+        self.device = usable_device(options.device)
         stored: torch.dtype = getattr(torch, options.dtype)
         self.dtype = stored if stored.is_floating_point else torch.float32
         """In which stored numbers are read."""
@@ -51,13 +52,14 @@ class Store:
         """Do nothing: a store at rest is whole."""
 
     def after_fork(self) -> None:
-        """Note that both processes see what is written to files, and that page-locked memory stays with the other."""
-        self._forked = self._options.pinned or self._options.folder is not None
+        """Note what stays with the other process, or is both's: a device's memory, page-locked memory, files."""
+        self._forked = self.device.type != "cpu" or self._options.pinned or self._options.folder is not None
 
     def _check_process(self) -> None:
         """Raise ForkError in a process that was forked from the one whose store it is, if that stayed there."""
         if self._forked:
-            where = "page-locked memory" if self._options.pinned else f"files of {self._options.folder}"
+            on_cpu = "page-locked memory" if self._options.pinned else f"files of {self._options.folder}"
+            where = on_cpu if self.device.type == "cpu" else f"memory of {self.device}"
             raise ForkError(
                 f"this memory lies in {where}, which a forked process cannot have for itself: copy it before the fork, "
                 "start the process with 'spawn', or make the memory there"

@@ -63,7 +63,7 @@ class RecallContract(Harness):
         if queries is None:
             queries = clustered_keys(trial.data.random, QUERIES)
         found = trial.search(queries, NEIGHBOURS)
-        keys = trial.memory.state_dict()["keys"].float()
+        keys = trial.memory.state_dict()["keys"].float().cpu()
         scores = torch.einsum("rhqd,rhnd->rhqn", queries, keys)
         lengths = trial.memory.lengths.cpu()
         dead = torch.arange(keys.shape[2], dtype=torch.int64, device="cpu") >= lengths[:, None]

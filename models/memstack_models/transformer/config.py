@@ -53,8 +53,8 @@ class ModelConfig(Frozen):
     """The most of a token's attention that a head may give to retrieved entries. Below 1 the keys and values of a head
     that looks at its memory alone go on being trained; a memory has no gradient."""
     memory_bias_init: Initial = -4.0
-    """Initial bias per head on retrieved scores in the joint softmax. At 0 the nearest of thousands of entries, which mean
-    nothing yet, get most of a new model's attention, and it learns more slowly than one without a memory."""
+    """Initial bias per head on retrieved scores in the joint softmax. At 0 the nearest of thousands of entries, which
+    mean nothing yet, get most of a new model's attention, and it learns more slowly than one without a memory."""
     age_init: Initial | None = None
     """Initial value of a learned factor per head on log(age), which is taken off a retrieved score: so that an entry of
     long ago counts less than one of yesterday. None leaves the term away; 0.3 is a good start."""
