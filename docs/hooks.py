@@ -12,16 +12,17 @@ from mkdocs.structure.files import File, Files
 
 from memstack.cli.main import app
 
-MEASURED = "benchmarks/report/two-cores"
-"""Where the pictures lie in the repository; pages link to them there, so that links work in both places."""
+MEASURED = "benchmarks/report"
+"""Where what was measured lies in the repository, a folder each; pages link to it there, so that links work in both
+places."""
 COMMANDS, IMPORTS = "<!-- every command -->", "<!-- imports -->"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Put the pictures and the report's page into the site, as ``report/``."""
+    """Put pictures and pages of what was measured into the site, below ``report/``."""
     folder = Path(config.config_file_path).parent / MEASURED
-    for path in sorted([*folder.glob("*.png"), folder / "report.html"]):
-        files.append(File.generated(config, f"report/{path.name}", abs_src_path=str(path)))
+    for path in sorted(each for kind in ("png", "html", "md") for each in folder.glob(f"*/*.{kind}")):
+        files.append(File.generated(config, f"report/{path.relative_to(folder)}", abs_src_path=str(path)))
     return files
 
 

@@ -50,6 +50,13 @@ def describe_hardware() -> dict[str, str]:
     }
 
 
+def device_name(device: torch.device) -> str:
+    """Return what a device is called by who made it: a processor, a card; its type if nobody says."""
+    if device.type == "cpu":
+        return _processor()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -75,4 +82,4 @@ def _accelerator() -> str:
     if not torch.accelerator.is_available():
         return "none"
     found = torch.accelerator.current_accelerator()
-    return torch.cuda.get_device_name() if found is not None and found.type == "cuda" else str(found)
+    return "none" if found is None else device_name(found)

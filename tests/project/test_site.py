@@ -50,6 +50,6 @@ def test_every_command_is_described(site: Path) -> None:
 
 def test_the_pictures_are_in_the_site(site: Path) -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in site.glob("*.html"))
-    shown = set(re.findall(r'src="(report/[\w-]+\.png)"', pages))
+    shown = set(re.findall(r'src="(report/[\w/-]+\.png)"', pages))
     assert shown
     assert [picture for picture in sorted(shown) if not (site / picture).is_file()] == []

@@ -66,7 +66,8 @@ def honest_axis(axes: Axes, values: Sequence[float], noise: float, label: str) -
     span = 1.24 * (high - low)
     wanted = max(span, SPANS * noise)
     middle = (low + high) / 2
-    axes.set_ylim(middle - wanted / 2, middle + wanted / 2)
+    if wanted:  # of a single value whose noise is unknown matplotlib's own range is as good as any
+        axes.set_ylim(middle - wanted / 2, middle + wanted / 2)
     axes.yaxis.set_major_locator(MaxNLocator(7))
     axes.set_ylabel(label)
     return wanted > span

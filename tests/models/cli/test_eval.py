@@ -83,7 +83,8 @@ def test_an_opponent_with_another_tokeniser_is_told(memstack: Run, run: Path, tm
     other = write_checkpoint(tmp_path / "other", "model.memory_layers=[]", *BPE, corpus)
     _, out = evaluated(memstack, run, "--opponent", other, "--losses", "losses.npz", "--plot", "eval.svg")
     assert "another tokeniser: compare bits per byte" in out
-    assert "opponent" not in np.load("losses.npz")
+    with np.load("losses.npz") as losses:
+        assert "opponent" not in losses
     assert "trained alike" not in svg_text(Path("eval.svg"))
 
 

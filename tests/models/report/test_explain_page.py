@@ -93,7 +93,9 @@ def test_losses_are_those_of_eval_and_the_text_is_whole(memstack: Run, tmp_path:
     assert "wrote new/page.html" in out
     code, _, err = memstack("eval", run, "--data", files, "--losses", "losses.npz", *options)
     assert code == 0, err
-    page, losses = Page(Path("new/page.html")), np.load("losses.npz")
+    page = Page(Path("new/page.html"))
+    with np.load("losses.npz") as file:
+        losses = dict(file)
     predicted = np.ones(len(page.array("ids")), dtype=bool)
     predicted[json.loads(page.data["meta"])["starts"][:-1]] = False
     for name, column in (("off", "memory_off"), ("on", "memory")):

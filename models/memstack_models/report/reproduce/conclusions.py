@@ -47,6 +47,9 @@ def _gains(record: ReproduceRecord, corpus: str) -> Iterator[str]:
         said = f"{corpus}, {cell.name}: {percent_of(found)} of perplexity against {cell.against}"
         if found.says_nothing:
             said += ", which may be nothing"
+        off = change(record, corpus, cell.name, "none")
+        if off is not None and off.value <= found.value / 2 < 0:
+            said += f" ({percent(off.value)} with its memory off: most of it is not what is retrieved)"
         paper = published_change(record.grid, corpus, cell.name, own_label(cell))
         yield said + (f"; {_beside(found, paper)}" if paper is not None else "")
 

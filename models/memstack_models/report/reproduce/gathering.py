@@ -56,6 +56,7 @@ def outcome_of(plan: Plan, job: Job) -> CellOutcome:
         parameters=trained.parameters,
         trained_tokens=trained.tokens,
         seconds=trained.seconds,
+        device=trained.device,
         differs=tuple(differences(job.run, opponent.run, trained.tokens, theirs)) if opponent and theirs else (),
         validation=found.pop(VALIDATION, None),
         readings=tuple(found.values()),

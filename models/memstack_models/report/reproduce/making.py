@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memstack import MemstackError
-from memstack.measure import BASELINES
+from memstack.measure import BASELINES, device_name
 from memstack.plugins.config import MemoryConfig, ProbeConfig, plain
 from memstack.plugins.registry import registry
 from memstack_models.data.load import tokenizer_for
@@ -155,6 +155,7 @@ def _trained(job: Job, trainer: Trainer) -> TrainedRecord:
         tokens=before + train.steps * train.rows * train.segment,
         steps=train.steps,
         seconds=seconds_of(log, train.rows * train.segment),
+        device=device_name(trainer.device),
         curve=tuple(
             CurvePoint(
                 step=entry.step,

@@ -108,15 +108,15 @@ def steps_table(record: ReproduceRecord) -> Table:
 
 def models_table(record: ReproduceRecord) -> Table:
     """What each model is."""
-    lines = console.table("model", "what", right=["parameters", "tokens trained on", "training"])
+    lines = console.table("model", "what", "trained on", right=["parameters", "tokens", "time"])
     for cell in record.grid.cells:
         found = [each for corpus in record.corpora for each in outcomes(record, corpus, cell.name)]
         if found:
             seconds = sum(each.seconds for each in found) / len(found)
             one = found[0]
-            lines.add_row(
-                cell.name, cell.says, f"{one.parameters:,}", f"{one.trained_tokens:,}", f"{seconds / 60:.1f} min"
-            )
+            devices = ", ".join(sorted({each.device for each in found if each.device}))
+            sizes = f"{one.parameters:,}", f"{one.trained_tokens:,}", f"{seconds / 60:.1f} min"
+            lines.add_row(cell.name, cell.says, devices, *sizes)
     return lines
 
 

@@ -30,6 +30,8 @@ class TrainedRecord(Record):
     steps: int
     seconds: float
     """Of its own training, as its log has it."""
+    device: str = ""
+    """What it was trained on, by its maker's name; empty where that was not noted."""
     curve: tuple[CurvePoint, ...] = ()
 
 
@@ -77,6 +79,7 @@ class CellOutcome(Frozen):
     parameters: int
     trained_tokens: int
     seconds: float
+    device: str = ""
     differs: tuple[str, ...] = ()
     """From its fair opponent, in more than the memory."""
     readings: tuple[Outcome, ...]

@@ -81,6 +81,44 @@ def test_gains_reach_the_paper_or_fall_short() -> None:
     assert "perplexity does not fall from none to 512" in worse
 
 
+def test_a_gain_that_the_memory_does_not_make_is_called_one() -> None:
+    """A model that is as good with its memory off has learned better, by luck: it is not what it retrieves."""
+    record = made_up_table("table4", gain=0.12)
+    off = tuple(
+        one.model_copy(
+            update={
+                "readings": tuple(
+                    each.model_copy(update={"change": -0.1}) if each.label == "none" and one.cell != "cache" else each
+                    for each in one.readings
+                )
+            }
+        )
+        for one in record.cells
+    )
+    said = " ".join(conclusions(record.model_copy(update={"cells": off})))
+    assert "cache (-10.0 % with its memory off: most of it is not what is retrieved); the paper has" in said
+    assert "with its memory off" not in " ".join(conclusions(record))
+
+
+def test_what_models_were_trained_on_is_said() -> None:
+    record = made_up_table("table4")
+    one = record.cells[0].model_copy(update={"device": "a large card"})
+    line = next(
+        line for line in page_text(record.model_copy(update={"cells": (one,)}), []).splitlines() if "card" in line
+    )
+    assert line == f"| cache | {record.grid.cell('cache').says} | a large card | 1,000,000 | 3,000,000 | 1.0 min |"
+
+
+def test_a_page_of_one_value_is_drawn_without_a_warning() -> None:
+    """As while a table is made: of a model that has been read with its memory off alone."""
+    record = made_up_table("table4")
+    opponent, one = (each for each in record.cells[:2])
+    off = one.readings[0].model_copy(update={"low": None, "high": None})
+    later = [each.model_copy(update={"perplexity": None, "change": None}) for each in one.readings[1:]]
+    begun = one.model_copy(update={"readings": (off, *later)})
+    draw(record.model_copy(update={"cells": (opponent, begun)}), LAYOUTS[0])
+
+
 def test_seeds_give_a_mean_and_a_deviation() -> None:
     found = change(made_up_table("table4", seeds=3), "isabelle", "memory-8k", "8192")
     assert found is not None
