@@ -18,7 +18,8 @@ class MemoryAttention(nn.Module):
     """Merges a layer's local attention with attention to a memory; learns a bias per head, and more if asked to.
 
     ``combine="joint"`` is one softmax over local and retrieved scores, ``bias`` being added to the latter;
-    ``combine="gate"`` gives the retrieved part sigmoid(bias), the paper's form (arXiv 2203.08913, section 3.2).
+    ``combine="gate"`` gives the retrieved part sigmoid(bias), the paper's form (arXiv 2203.08913, section 3.2). Where a
+    layer learns from scratch begin either at -4: entries that mean nothing yet would get most of its attention at 0.
     ``learn_scale`` learns, per head, what retrieved scores are multiplied with. ``age`` is the initial value, per head,
     of a learned factor on log(age): the more, the less weight an entry of long ago has; None leaves the term away.
     ``neighbours``, ``candidates``, ``empty_memory`` and ``largest_share`` are ``attend``'s.
