@@ -2,7 +2,7 @@
 
 from memstack.measure.baselines import BASELINES
 from memstack.measure.ground_truth import true_neighbours
-from memstack.measure.hardware import describe_hardware, device_name
+from memstack.measure.hardware import describe_hardware
 from memstack.measure.keysets import KEY_SETS, KeyStream
 from memstack.measure.measurement import Measurement, measure_memory
 from memstack.measure.recorded import Recording
@@ -17,7 +17,6 @@ __all__ = [
     "Recording",
     "Workload",
     "describe_hardware",
-    "device_name",
     "measure_memory",
     "true_neighbours",
 ]

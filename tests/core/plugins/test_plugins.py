@@ -90,6 +90,7 @@ def test_a_strangers_backend_is_listed_with_its_distribution(stranger: Environme
     assert listed.err == ""
 
 
+@pytest.mark.long
 def test_a_strangers_backend_is_checked_and_measured(stranger: Environment) -> None:
     small = ["--entries", 512, "--dim", 16, "--json", "numbers.json"]
     checked = stranger.must("-m", "memstack", "check", "lsh", *small)
@@ -111,7 +112,7 @@ def test_a_model_is_trained_and_evaluated_with_a_strangers_backend(stranger: Env
 
 
 def test_a_strangers_own_tests_pass(stranger: Environment) -> None:
-    """Some of them: ``check`` has asked every promise above."""
+    """Some of them: a thorough check asks more, in ``test_thorough_plugins``."""
     tested = stranger.must("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "recall or ties", PLUGIN.name)
     assert "failed" not in tested.out
     assert "passed" in tested.out

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memstack import MemstackError
-from memstack.measure import BASELINES, device_name
+from memstack.measure import BASELINES
+from memstack.measure.hardware import device_name
 from memstack.plugins.config import MemoryConfig, ProbeConfig, plain
 from memstack.plugins.registry import registry
 from memstack_models.data.load import tokenizer_for
