@@ -89,7 +89,7 @@ def _kernels(vectors: Vectors) -> ModuleType | None:
 def trusted_kernels(device: torch.device) -> ModuleType | None:
     """Triton's kernels if, on a small example, they give on this device what torch gives; None, with a warning, if not.
 
-    They have been interpreted and compiled in tests, but no test can run them on the GPU at hand.
+    They have been right on an H100, and no test can run them on the GPU at hand.
     """
     if find_spec("triton") is None:
         return None
