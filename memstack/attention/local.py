@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memstack.attention.interpolation import interpolated, log_sum_exp, per_head, weight_of
+from memstack.attention.interpolation import capped, check_softcap, interpolated, log_sum_exp, per_head, weight_of
 from memstack.attention.kernels import flash
 from memstack.contract.errors import ShapeError
 from memstack.contract.precision import at_least_float32
@@ -21,25 +21,29 @@ def local_attention(
     bias: Float[Tensor, "... q n"] | None = None,
     mask: Bool[Tensor, "... q n"] | None = None,
     causal: bool = True,
+    softcap: float | None = None,
 ) -> tuple[Float[Tensor, "rows query_heads q value_dim"], Float[Tensor, "rows query_heads q"]]:
     """Attend to the keys at hand: the output, in the values' dtype, and the log-sum-exp of every query's scores.
 
     The scores are ``scale * queries . keys + bias``; ``scale`` is 1 / sqrt(key_dim) or given, per head if learned.
+    ``softcap`` c makes scaled products s into c * tanh(s / c) before the bias is added.
     Consecutive query heads share a key head (grouped queries). ``causal`` lets the last query see all keys and each one
     before it one key less, so that keys may begin with a cache. ``mask`` is True where a query sees a key; mask and
     bias are broadcast over rows and heads, and a bias of -inf hides a key too. Where a query sees nothing the output is
     0 and the log-sum-exp -inf. Both outputs have gradients, in queries, keys, values, scale and bias.
 
-    Without mask and bias, and in one dtype, torch's flash kernels never hold all scores (twice differentiable it is
-    not then); otherwise it is plain math. Derivatives are of reverse mode.
+    Without mask, bias and cap, and in one dtype, torch's flash kernels never hold all scores (it is not twice
+    differentiable then); otherwise it is plain math. Derivatives are of reverse mode.
 
     Raises:
         ShapeError: queries, keys and values, mask or bias do not fit one another.
     """
     _check(queries, keys, values, mask, bias)
+    check_softcap(softcap)
     factor = queries.shape[-1] ** -0.5 if scale is None else scale
-    if mask is not None or bias is not None or not _has_kernel(queries, keys, values, causal):
-        return _plain(queries, keys, values, factor, bias, _visible(queries, keys, mask, causal))
+    spelled_out = mask is not None or bias is not None or softcap is not None
+    if spelled_out or not _has_kernel(queries, keys, values, causal):
+        return _plain(queries, keys, values, factor, bias, _visible(queries, keys, mask, causal), softcap)
     if isinstance(factor, Tensor):
         queries, factor = (queries * per_head("scale", factor, queries.shape[1])).to(queries.dtype), 1.0
     keys, values = (_for_every_query_head(each, queries.shape[1]) for each in (keys, values))
@@ -104,6 +108,7 @@ def _plain(
     scale: Tensor | float,
     bias: Tensor | None,
     visible: Tensor | None,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor]:
     """Scores, softmax and sum, spelled out; each key head serves its group of query heads."""
     factor, wide = per_head("scale", scale, queries.shape[1]), at_least_float32(queries)
@@ -111,6 +116,7 @@ def _plain(
         scores = _by_group(queries, keys.mT).to(wide) * factor
     else:  # of which float16 could overflow otherwise
         scores = _by_group((queries * factor).to(queries.dtype), keys.mT).to(wide)
+    scores = capped(scores, softcap)
     # In place: no gradient needs what scores were before, and memory for as many takes longer than the sum.
     if bias is not None:
         scores.add_(bias.to(scores.dtype).clamp(min=MISSING_SCORE))  # float16 has no number so low

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack.attention.interpolation import interpolated, log_sum_exp, per_head, weight_of
+from memstack.attention.interpolation import capped, check_softcap, interpolated, log_sum_exp, per_head, weight_of
 from memstack.contract.errors import ShapeError
 from memstack.contract.memory import Memory
 from memstack.contract.ops import search, written
@@ -43,6 +43,7 @@ def attend(
     seen: Int[Tensor, "rows q"] | None = None,
     empty_memory: Literal["local", "zeros"] = "local",
     largest_share: float = 1.0,
+    softcap: float | None = None,
 ) -> Attended:
     """Attend to the ``neighbours`` entries nearest to each query and merge that with a local attention's output.
 
@@ -52,7 +53,8 @@ def attend(
     that one softmax over local and retrieved scores together would give the latter or, with a ``gate``, by its sigmoid
     (the paper's, one number per head; or one per query, as a model makes of the query's content). Everything per head
     is a number or (query_heads,), and may be learned. ``largest_share`` multiplies that weight: below 1 the local keys
-    and values keep a gradient where a head has learned to look at nothing but its memory.
+    and values keep a gradient where a head has learned to look at nothing but its memory. ``softcap`` c makes scaled
+    products s into c * tanh(s / c) before anything is added, as some models do with their local scores.
 
     ``scale`` is 1 / sqrt(key_dim) if not given; in one softmax it should be the local scores' own. ``candidates`` finds
     more entries than it keeps: the best ``neighbours`` of so many, once bias and age are in the score. ``seen`` says
@@ -69,12 +71,13 @@ def attend(
     """
     _check(memory, queries, local, lse, neighbours, candidates)
     _check_terms(gate, seen, largest_share, lse)
+    check_softcap(softcap)
     found = search(memory, queries, candidates or neighbours)
     counts, added = _terms(memory, found, queries, bias, age, seen)
     factor = per_head("scale", queries.shape[-1] ** -0.5 if scale is None else scale, queries.shape[1])
     if candidates and candidates > neighbours:
-        found, counts, added = _best(found, counts, factor, added, neighbours)
-    scores = (found.dot(queries) * factor + added).masked_fill(~counts, MISSING_SCORE)
+        found, counts, added = _best(found, counts, factor, added, neighbours, softcap)
+    scores = (capped(found.dot(queries) * factor, softcap) + added).masked_fill(~counts, MISSING_SCORE)
     weights = scores.softmax(-1)
     # What was not found reads as zeros; what was, and does not count, has to be left out.
     retrieved = found.mix(weights if seen is None else weights.masked_fill(~counts, 0.0))
@@ -110,11 +113,16 @@ def _terms(
 
 
 def _best(
-    found: SearchResult, counts: Tensor, factor: Tensor | float, added: Tensor | float, neighbours: int
+    found: SearchResult,
+    counts: Tensor,
+    factor: Tensor | float,
+    added: Tensor | float,
+    neighbours: int,
+    softcap: float | None,
 ) -> tuple[SearchResult, Tensor, Tensor | float]:
     """The best neighbours by their whole score, of all that count; which of them do, and what is added to scores."""
     with torch.no_grad():
-        scores = (found.scores * factor + added).masked_fill(~counts, MISSING_SCORE)
+        scores = (capped(found.scores * factor, softcap) + added).masked_fill(~counts, MISSING_SCORE)
         columns = scores.topk(neighbours).indices
     if isinstance(added, Tensor):
         added = added.expand_as(found.scores).gather(-1, columns)

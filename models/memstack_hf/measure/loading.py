@@ -1,0 +1,61 @@
+"""A model and a tokeniser by name, and documents as tokens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memstack import create_corpus
+from memstack.contract.errors import CorpusError, MemstackError, in_one_line
+from memstack_hf.measure.smollm2 import NAME, load_smollm2
+
+PER_TOKEN = 12
+"""Characters of a document that are tokenised for each token wanted: more than any text has."""
+
+
+def load(model: str, dtype: str) -> tuple[Any, Any]:
+    """Return model and tokeniser of a folder, of a name on the Hugging Face Hub, or of ``smollm2``.
+
+    Raises:
+        MemstackError: there is none; in one line, with what to do.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    wide = getattr(torch, dtype)
+    if model == NAME and not Path(model).exists():
+        return load_smollm2(wide)
+    try:
+        return AutoModelForCausalLM.from_pretrained(model, dtype=wide).eval(), AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError) as error:
+        raise MemstackError(
+            f"{model!r} could not be loaded; name a folder with a causal language model, one on the Hugging Face "
+            f"Hub, or {NAME}: {in_one_line(error)}"
+        ) from None
+
+
+def documents(folder: Path, tokenizer: Any, tokens: int, most: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the names and first tokens, (1, n), of so many documents of a folder that are as long.
+
+    Raises:
+        CorpusError: the folder has none.
+    """
+    found = 0
+    shares = {"train": 0.0, "validation": 0.0, "test": 1.0}
+    for document in create_corpus("folder", path=folder, shares=shares).documents("test"):
+        ids = torch.tensor(
+            tokenizer(document.text[: PER_TOKEN * tokens]).input_ids[:tokens], dtype=torch.int64, device="cpu"
+        )
+        if len(ids) == tokens:
+            yield document.name, ids[None]
+            found += 1
+        if found == most:
+            return
+    if not found:
+        raise CorpusError(
+            f"{folder} has no document of {tokens:,} tokens: choose fewer with --tokens, or another folder"
+        )

@@ -1,0 +1,1 @@
+"""What a model of transformers does, and the way into it."""
