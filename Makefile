@@ -2,14 +2,18 @@
 PYTHON ?= python3
 BACKEND ?= exact
 BIN := .venv/bin
+# Longer than the 8,192 tokens that the model was trained with; the words stand near the beginning.
+HOUND := examples/data/books/test/the-hound-of-the-baskervilles.txt.gz
+ASKED := "Holmes asked: what was engraved upon the stick? Watson answered: “To James Mortimer, M.R.C.S., from his friends of"
 
 .PHONY: help demo test test-all test-gpu lint imports docs bench campaign clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/ready  ## evaluate the shipped checkpoint with five memories and on five corpora, train a tiny model, draw runs/demo/report.png
+demo: .venv/ready  ## evaluate the shipped checkpoint with five memories and on five corpora, train a tiny model, ask SmolLM2 about a long book
 	$(BIN)/memstack demo --backend $(BACKEND)
+	$(BIN)/memstack hf-ask smollm2 $(HOUND) $(ASKED) --tokens 8600 --answer 8
 
 test: .venv/ready  ## the test suite, without the variants that are marked long
 	$(BIN)/pytest -n 2 --dist worksteal -m "not long"

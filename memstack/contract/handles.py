@@ -33,7 +33,8 @@ class Handled:
     def __new__(cls, *_args: Any, **_options: Any) -> Self:
         made = super().__new__(cls)
         number = next(_NUMBERS)
-        _OBJECTS[number] = weakref.ref(made, lambda _: _OBJECTS.pop(number, None))
+        objects = _OBJECTS  # which an interpreter that ends has forgotten by this name
+        objects[number] = weakref.ref(made, lambda _: objects.pop(number, None))
         # Made under inference_mode, it could not be used outside of it.
         with torch.inference_mode(False):
             handle = torch.tensor(number, device="cpu", dtype=torch.int64)

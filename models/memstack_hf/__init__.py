@@ -36,12 +36,21 @@ COMMANDS = (
             "memstack hf-eval smollm2 --data my-texts --passkey 4096 --trials 20",
         ),
     ),
+    memstack.CommandSpec(
+        name="hf-ask",
+        target="memstack_hf.measure.ask_command:hf_ask_command",
+        summary="Read a document of any length with a Hugging Face model, and go on from a question about it.",
+        examples=(
+            'memstack hf-ask smollm2 book.txt "The name of the harbour master is"',
+            'memstack hf-ask ./my-model book.txt "Who wrote the letter? The letter was written by" --backend hnsw',
+        ),
+    ),
 )
 
 
 @memstack.hookimpl
 def memstack_commands() -> Sequence[memstack.CommandSpec]:
-    """Offer ``hf-eval``."""
+    """Offer ``hf-eval`` and ``hf-ask``."""
     return COMMANDS
 
 

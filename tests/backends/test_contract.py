@@ -141,6 +141,7 @@ class TestFaissIVFProductQuantised(OtherNumbers):
 class TestFaissIVFInt8OnDiskOverlap(MemoryContract):
     backend = "faiss-ivf"
     options: ClassVar[Any] = with_options("faiss-ivf", dtype="int8", folder=gettempdir(), overlap=True)
+    test_a_spawned_process_is_given_a_copy: Any = None  # which TestFaissIVF has asked
 
 
 @needs("hnsw")

@@ -237,7 +237,7 @@ CHECKS = (
         "Tokens, vocabularies, recorded keys and the compiled loop in the cache, damaged in the same ways: made again, "
         "with the same result",
         "damaged entries",
-        6,
+        4,
         100,
         damage_cache,
         3,

@@ -207,7 +207,7 @@ CHECKS = (
         "output",
         "Standard output is full, closed or unread: no traceback, no silent failure, and a training goes on to its end",
         "commands",
-        2,
+        1,
         30,
         lose_output,
         3,

@@ -134,7 +134,7 @@ CHECKS = (
         "recipes",
         "Recipes mutated as trees and as bytes, trained with: the same",
         "recipes",
-        24,
+        14,
         4000,
         fuzz_recipes,
         10,

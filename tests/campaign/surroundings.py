@@ -41,7 +41,7 @@ CHECKS = (
         "No home, no name, no cache, no or a bad compiler, ASCII, broken metadata of other packages, small limits, "
         "other defaults of torch: commands work, or refuse in one clear line what they cannot",
         "commands",
-        2,
+        1,
         len(SURROUNDINGS) * len(COMMANDS),
         surround,
         10,

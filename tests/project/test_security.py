@@ -168,3 +168,8 @@ def test_no_connection_is_opened() -> None:
     clients = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "asyncio", "requests", "httpx", "aiohttp"}
     found = {path.name: names for path in sources if (names := {*clients, *HUB} & set(imported(path)))}
     assert found == {"hub.py": {"datasets"}}
+    # A model that is named comes from the Hub, or from the file of a package.
+    loading = {
+        path.name for path in sources if "from_pretrained(" in path.read_text() and "AutoModel" in path.read_text()
+    }
+    assert loading == {"loading.py", "smollm2.py"}

@@ -1,12 +1,14 @@
 """The documentation site: it builds strictly, fetches nothing, and its reference has every public name."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = ["memstack", "memstack.testing"]
@@ -14,11 +16,14 @@ PUBLIC = ["memstack", "memstack.testing"]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built pages."""
-    folder = tmp_path_factory.mktemp("site")
-    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    built = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout + built.stderr
+    """The built pages; processes that test side by side build them once."""
+    apart = "PYTEST_XDIST_WORKER" in os.environ
+    folder = (tmp_path_factory.getbasetemp().parent if apart else tmp_path_factory.mktemp("site")) / "pages"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+            built = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert built.returncode == 0, built.stdout + built.stderr
     return folder
 
 

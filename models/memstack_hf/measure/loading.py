@@ -1,6 +1,7 @@
 """A model and a tokeniser by name, and documents as tokens."""
 
 from collections.abc import Iterator
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from memstack_hf.measure.smollm2 import NAME, load_smollm2
 PER_TOKEN = 12
 """Characters of a document that are tokenised for each token wanted: more than any text has."""
 
+WHOLE = {"train": 0.0, "validation": 0.0, "test": 1.0}
+"""Shares of a folder that is not divided: all of it."""
+
 
 def load(model: str, dtype: str) -> tuple[Any, Any]:
     """Return model and tokeniser of a folder, of a name on the Hugging Face Hub, or of ``smollm2``.
@@ -24,6 +28,7 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    getLogger("huggingface_hub").setLevel(ERROR)  # what fails is told once, below
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     wide = getattr(torch, dtype)
@@ -38,6 +43,14 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
         ) from None
 
 
+def document_in(path: Path) -> str:
+    """Return the text of one file, plain or .gz; CorpusError if it is none."""
+    if not path.is_file():
+        raise CorpusError(f"{path} is no file: name a document, a text in UTF-8, plain or .gz")
+    found = create_corpus("folder", path=path.parent, pattern=[path.name], shares=WHOLE).documents("test")
+    return next(iter(found)).text
+
+
 def documents(folder: Path, tokenizer: Any, tokens: int, most: int) -> Iterator[tuple[str, Tensor]]:
     """Yield the names and first tokens, (1, n), of so many documents of a folder that are as long.
 
@@ -45,8 +58,7 @@ def documents(folder: Path, tokenizer: Any, tokens: int, most: int) -> Iterator[
         CorpusError: the folder has none.
     """
     found = 0
-    shares = {"train": 0.0, "validation": 0.0, "test": 1.0}
-    for document in create_corpus("folder", path=folder, shares=shares).documents("test"):
+    for document in create_corpus("folder", path=folder, shares=WHOLE).documents("test"):
         ids = torch.tensor(
             tokenizer(document.text[: PER_TOKEN * tokens]).input_ids[:tokens], dtype=torch.int64, device="cpu"
         )

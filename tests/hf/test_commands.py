@@ -1,0 +1,78 @@
+"""``hf-eval`` and ``hf-ask`` on a small random model in a folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.command_line import Run
+from hf.families import COMMON, tiny
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerFast
+
+WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model of letters, and a folder of texts."""
+    folder = tmp_path_factory.mktemp("hf")
+    alphabet = sorted(ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=alphabet[0]).save_pretrained(folder / "model")
+    tiny("llama", COMMON | {"vocab_size": len(alphabet)}).save_pretrained(folder / "model")
+    (folder / "texts").mkdir()
+    for name in ("one", "two"):
+        (folder / "texts" / f"{name}.txt").write_text(WORDS * 9)
+    return folder / "model", folder / "texts"
+
+
+def test_hf_eval_reads_in_every_way_and_writes_a_record(
+    places: tuple[Path, Path], tmp_path: Path, memstack: Run
+) -> None:
+    model, texts = places
+    asked = ["hf-eval", str(model), "--data", str(texts), "--tokens", "600", "--documents", "2", "--beyond", "300"]
+    more = ["--window", "64", "--capacity", "100", "--capacity", "400", "-b", "exact", "-b", "bucketed"]
+    hidden = ["--passkey", "300", "--trials", "2", "--dtype", "float32", "--json", str(tmp_path / "found.json")]
+    code, out, err = memstack(*asked, *more, *hidden)
+    assert code == 0, err
+    found = json.loads((tmp_path / "found.json").read_text())
+    memories = [f"+ {name} {size}" for name in ("exact", "bucketed") for size in (100, 400)]
+    assert [each["way"] for each in found["readings"]] == ["window", "window + sinks", *memories, "full attention"]
+    assert all(each["perplexity"] > 1 and each["held_bytes"] > 0 for each in found["readings"])
+    # A window that was read with its memory off holds less than one with it, and that less than all.
+    held = {each["way"]: each["held_bytes"] for each in found["readings"]}
+    assert held["window + sinks"] < held["+ exact 100"] < held["+ exact 400"]
+    assert "up to its native context, 512 tokens" in out
+    assert {(each["tokens"], each["trials"]) for each in found["passkeys"]} == {(300, 2)}
+
+
+def test_hf_ask_answers_with_its_memory_and_without(places: tuple[Path, Path], memstack: Run) -> None:
+    model, texts = places
+    code, out, err = memstack("hf-ask", model, texts / "one.txt", "the boats", "--answer", "4", "--capacity", "300")
+    assert code == 0, err
+    assert "read 729 tokens of one.txt" in out
+    assert "with its memory:" in out
+    assert "the window alone:" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "9000"], "no document of 9,000 tokens"),
+        (["hf-eval", "MODEL", "--data", "TEXTS", "-b", "exakt"], "exakt"),
+        (["hf-eval", "TEXTS", "--data", "TEXTS"], "could not be loaded"),
+        (["hf-ask", "MODEL", "TEXTS", "what"], "is no file"),
+        (["hf-ask", "MODEL", "TEXTS/one.txt", "what", "--dtype", "int8"], "float32"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    places: tuple[Path, Path], words: list[str], says: str, memstack: Run
+) -> None:
+    model, texts = places
+    code, _, err = memstack(*(word.replace("MODEL", str(model)).replace("TEXTS", str(texts)) for word in words))
+    assert code in (1, 2)
+    assert says in err
+    assert "Traceback" not in err
