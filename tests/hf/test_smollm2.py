@@ -28,7 +28,7 @@ def test_reading_in_segments_is_full_attention(loaded: tuple[Any, Any]) -> None:
     full = model(ids).logits
     with attach(model, position="true", window=32, segment=64, neighbours=512, capacity=1024) as memory:
         read = memory.read(ids, logits=True)
-        assert memory.remembered.tolist() == [256 - 32 - 4]
+        assert memory.remembered.min() >= 128
     assert read is not None
     assert (read - full).abs().max() < 1e-4
     assert torch.equal(model(ids).logits, full)
