@@ -1,5 +1,6 @@
 """``hf-eval`` and ``hf-ask`` on a small random model in a folder."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (folder / "texts").mkdir()
     for name in ("one", "two"):
         (folder / "texts" / f"{name}.txt").write_text(WORDS * 9)
+    with gzip.open(folder / "packed [1].txt.gz", "wt") as file:
+        file.write(WORDS * 9)
     return folder / "model", folder / "texts"
 
 
@@ -49,11 +52,12 @@ def test_hf_eval_reads_in_every_way_and_writes_a_record(
     assert {(each["tokens"], each["trials"]) for each in found["passkeys"]} == {(300, 2)}
 
 
-def test_hf_ask_answers_with_its_memory_and_without(places: tuple[Path, Path], memstack: Run) -> None:
+@pytest.mark.parametrize("name", ["texts/one.txt", "packed [1].txt.gz"])
+def test_hf_ask_answers_with_its_memory_and_without(name: str, places: tuple[Path, Path], memstack: Run) -> None:
     model, texts = places
-    code, out, err = memstack("hf-ask", model, texts / "one.txt", "the boats", "--answer", "4", "--capacity", "300")
+    code, out, err = memstack("hf-ask", model, texts.parent / name, "the boats", "--answer", "4", "--capacity", "300")
     assert code == 0, err
-    assert "read 729 tokens of one.txt" in out
+    assert f"read 729 tokens of {Path(name).name}" in out
     assert "with its memory:" in out
     assert "the window alone:" in out
 

@@ -1,6 +1,7 @@
 """A model and a tokeniser by name, and documents as tokens."""
 
 from collections.abc import Iterator
+from glob import escape
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def document_in(path: Path) -> str:
     """Return the text of one file, plain or .gz; CorpusError if it is none."""
     if not path.is_file():
         raise CorpusError(f"{path} is no file: name a document, a text in UTF-8, plain or .gz")
-    found = create_corpus("folder", path=path.parent, pattern=[path.name], shares=WHOLE).documents("test")
+    found = create_corpus(
+        "folder", path=path.parent, pattern=[escape(path.name.removesuffix(".gz"))], shares=WHOLE
+    ).documents("test")
     return next(iter(found)).text
 
 
