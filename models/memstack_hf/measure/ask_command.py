@@ -1,14 +1,12 @@
 """``memstack hf-ask``: a question about a document that is longer than what a model sees."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from memstack import MemstackError
 from memstack.cli.complete import backend_names
-from memstack_hf.measure.command import INSTALL
+from memstack_hf.measure.command import expect_transformers
 
 
 def hf_ask_command(
@@ -28,8 +26,7 @@ def hf_ask_command(
     ] = "bfloat16",
 ) -> None:
     """Print how a model goes on from a question, once with all of the document and once with the window alone."""
-    if importlib.util.find_spec("transformers") is None:
-        raise MemstackError(f"models of Hugging Face need transformers: {INSTALL}")
+    expect_transformers()
     from memstack_hf.measure.asking import Question, ask
 
     ask(Question(model, document, question, tokens, answer, capacity, backend, dtype))

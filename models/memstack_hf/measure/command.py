@@ -10,7 +10,11 @@ from memstack import MemstackError
 from memstack.cli.complete import backend_names
 from memstack.cli.console import JsonFile
 
-INSTALL = "pip install 'memstack[hf]'"
+
+def expect_transformers() -> None:
+    """Raise MemstackError, with what to install, where transformers is missing."""
+    if importlib.util.find_spec("transformers") is None:
+        raise MemstackError("models of Hugging Face need transformers: pip install 'memstack[hf]'")
 
 
 def hf_eval_command(
@@ -37,8 +41,7 @@ def hf_eval_command(
     json_: JsonFile = None,
 ) -> None:
     """Print perplexity by position, speed and bytes: the window alone, memories, and full attention where it fits."""
-    if importlib.util.find_spec("transformers") is None:
-        raise MemstackError(f"models of Hugging Face need transformers: {INSTALL}")
+    expect_transformers()
     from memstack_hf.measure.evaluating import Asked, evaluate
 
     settings = {"neighbours": neighbours, "position": position}

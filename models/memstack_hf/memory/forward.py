@@ -91,11 +91,11 @@ class ForwardHook:
         self._memory.settle()
         if (starts := given.pop("starts", None)) is not None and len(self._memory.far):
             self._memory.reset(starts)
-        counts = torch.full((rows,), n, dtype=torch.int64, device="cpu") if valid is None else valid.sum(1)
+        counts = _counts(rows, n, valid)
         if n > self._memory.plan.segment and given.get("logits_to_keep") == 1 and "input_ids" in given and not uncached:
             inputs, valid = self._read_ahead(inputs, valid)
             given["input_ids"], n = inputs, inputs.shape[1]
-            counts = torch.full((rows,), n, dtype=torch.int64, device="cpu") if valid is None else valid.sum(1)
+            counts = _counts(rows, n, valid)
             self._memory.settle()
         self._check_length(counts)
         self._memory.prepare(rows, counts)
@@ -197,7 +197,7 @@ class ForwardHook:
         order = None if valid is None else _aligned(valid)
         if order is not None:
             ids = ids.gather(1, order.to(ids.device))
-        counts = torch.full((rows,), n, dtype=torch.int64, device="cpu") if valid is None else valid.sum(1)
+        counts = _counts(rows, n, valid)
         segment = self._memory.plan.segment
         ahead = ((counts - 1).clamp(min=0) // segment) * segment
         places = torch.arange(n, dtype=torch.int64, device="cpu")
@@ -236,6 +236,11 @@ class ForwardHook:
             return None
         read = torch.cat(got, 1)
         return read if order is None else read.gather(1, order.argsort(1).to(read.device)[..., None].expand_as(read))
+
+
+def _counts(rows: int, n: int, valid: Bool[Tensor, "rows n"] | None) -> Int[Tensor, " rows"]:
+    """How many of n tokens of each row are no padding."""
+    return torch.full((rows,), n, dtype=torch.int64, device="cpu") if valid is None else valid.sum(1)
 
 
 def _recomputes(model: Any) -> bool:

@@ -204,17 +204,10 @@ class LongMemory(Terms):
 
     def _write(self, leaving: Leaving) -> None:
         near = torch.where(self.far, 0, leaving.counts)
-        new: dict[int, tuple[Tensor, Tensor]] = {}
-        counts: dict[int, Tensor] = {}
-        for layer in self.bank:
-            keys, values = leaving.pairs[layer]
-            new[layer] = keys.float(), values.float()
-            counts[layer] = leaving.counts if layer in self.plan.far_layers else near
-        for layers in (self.plan.far_layers, [each for each in self.bank if each not in self.plan.far_layers]):
-            group = MemoryBank({layer: self.bank[layer] for layer in self.bank if layer in layers})
-            if group:
-                layer = group.layers[0]
-                group.commit({each: new[each] for each in group}, counts[layer])
+        for far, counts in ((True, leaving.counts), (False, near)):
+            layers = [layer for layer in self.bank if (layer in self.plan.far_layers) == far]
+            new = {layer: (leaving.pairs[layer][0].float(), leaving.pairs[layer][1].float()) for layer in layers}
+            MemoryBank({layer: self.bank[layer] for layer in layers}).commit(new, counts)
 
     def _go_far(self, rows: Bool[Tensor, " rows"]) -> None:
         """Have what these rows remember stand at the fixed distance, in the layers where that helps."""

@@ -128,13 +128,17 @@ class WindowCache(Cache):
         if valid is not None:
             within = (valid.cumsum(1) - 1).clamp(min=0)
         positions = self.seen[:, None] + within
+        return positions, self._valid_with(n, valid)
+
+    def _valid_with(self, n: int, valid: Bool[Tensor, "rows n"] | None) -> Bool[Tensor, "rows columns"] | None:
+        """Which of all columns hold a token, n new ones included; None if all do."""
         if valid is None and self.valid is None:
-            return positions, None
+            return None
         old, new = (
-            torch.ones(rows, size, dtype=torch.bool, device="cpu") if part is None else part
+            torch.ones(len(self.seen), size, dtype=torch.bool, device="cpu") if part is None else part
             for part, size in ((self.valid, self.columns), (valid, n))
         )
-        return positions, torch.cat([old, new], 1)
+        return torch.cat([old, new], 1)
 
     def expected(self) -> Int[Tensor, " rows"]:
         """How many tokens of each row the forward at hand adds."""
@@ -154,13 +158,7 @@ class WindowCache(Cache):
             return None
         for layer in self.each:
             layer.settle()
-        rows = len(self.seen)
-        if valid is not None or self.valid is not None:
-            old, new = (
-                torch.ones(rows, size, dtype=torch.bool, device="cpu") if part is None else part
-                for part, size in ((self.valid, self.columns), (valid, n))
-            )
-            self.valid = torch.cat([old, new], 1)
+        self.valid = self._valid_with(n, valid)
         self.read, self.columns = self.read + n, self.columns + n
         self.seen, self.kept = self.seen + counts, self.kept + counts
         return self._take_out(everything)
