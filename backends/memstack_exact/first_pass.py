@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memstack import MemoryShape
+from memstack.store import Scored
 
 
 class FirstPass(Protocol):
@@ -26,12 +27,12 @@ class FirstPass(Protocol):
         written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
-    ) -> Int[Tensor, "rows heads q candidates"] | None:
+    ) -> Int[Tensor, "rows heads q candidates"] | Scored | None:
         """Return slots, among them those of the k best of each row's keys; None if these queries bound no score.
 
-        Slots ascend and none comes twice; -1, anywhere, is no slot. ``keys`` are the ring that was written to, in its
-        dtype, and ``written`` counts how many keys each row was given since its last reset, on the CPU; queries are in
-        float32.
+        Slots ascend and none comes twice, unless they come with their scores; -1, anywhere, is no slot. ``keys`` are
+        the ring that was written to, in its dtype, and ``written`` counts how many keys each row was given since its
+        last reset, on the CPU; queries are in float32.
         """
         ...
 

@@ -8,6 +8,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from memstack import IndexedMemory, MemoryShape
+from memstack.store import Scored
 from memstack_exact.choice import FirstPassName, choose_first_pass, first_pass_bytes
 
 
@@ -75,7 +76,7 @@ class ExactMemory(IndexedMemory):
 
     def index_search(
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
-    ) -> Int[Tensor, "rows heads q candidates"]:
+    ) -> Int[Tensor, "rows heads q candidates"] | Scored:
         if self.first_pass is not None:
             keys = cast(Tensor, self.stored_keys)  # quantised ones have no first pass
             slots = self.first_pass.search(keys, self.written, queries, k)

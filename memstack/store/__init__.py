@@ -8,6 +8,7 @@ from memstack.store.exact import nearest_slots
 from memstack.store.indexed import IndexedMemory
 from memstack.store.int8 import Quantised
 from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
+from memstack.store.ranking import Scored
 from memstack.store.sizes import next_power_of_2
 from memstack.store.storage import StoreOptions, new_zeros
 
@@ -15,6 +16,7 @@ __all__ = [
     "IndexedMemory",
     "PerHeadIndexMemory",
     "Quantised",
+    "Scored",
     "SearchIndex",
     "StoreOptions",
     "nearest_slots",

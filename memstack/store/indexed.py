@@ -19,7 +19,7 @@ from memstack.plugins.placement import PLACEMENT
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
 from memstack.store.ledger import Ledger
-from memstack.store.ranking import in_slot_order, ranked
+from memstack.store.ranking import Scored, already_ranked, in_slot_order, ranked
 from memstack.store.storage import StoreOptions
 
 
@@ -27,7 +27,8 @@ class IndexedMemory(Memory):
     """A ring of ``capacity`` slots per (row, head); a backend adds index_add, index_search and index_forget.
 
     The store decides what is live, in which order, and what the scores are; the index only proposes slots. So a backend
-    that proposes too few, stale or badly ordered slots loses recall and can never return a wrong entry.
+    that proposes too few, stale or badly ordered slots loses recall and can never return a wrong entry. One that has
+    scored keys in full itself says so, and its scores are taken.
 
     Every change is made in whole or not at all, also where it is interrupted, and one thread at a time is at the
     memory: any number may ask.
@@ -77,11 +78,12 @@ class IndexedMemory(Memory):
     @abstractmethod
     def index_search(
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
-    ) -> Int[Tensor, "rows heads q candidates"]:
+    ) -> Int[Tensor, "rows heads q candidates"] | Scored:
         """Propose slots for each query, -1 for none; k is at most the longest row's number of live entries.
 
         Queries are float32 on the store's device. Any number of candidates may be proposed, in any order: the store
-        scores them and keeps the best k. Slots that do not exist, hold nothing or come twice are passed over.
+        scores them and keeps the best k. Slots that do not exist, hold nothing or come twice are passed over. What
+        comes as ``Scored`` is the answer: k slots of live entries with their true scores, best first.
         """
 
     @abstractmethod
@@ -216,10 +218,13 @@ class IndexedMemory(Memory):
             folded = folded.reshape(self.shape.rows, self.shape.heads, -1, self.shape.key_dim)
             width = min(k, int(ring.lengths.max()))
             none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
-            slots = propose(folded, width) if width and folded.numel() else none
-            positions = ring.positions(slots := slots if in_order else in_slot_order(slots))
+            found = propose(folded, width) if width and folded.numel() else none
+            scored = isinstance(found, Scored)
+            slots = found.slots if scored else found if in_order else in_slot_order(found)
+            positions = ring.positions(slots)
             index = store.index(slots, positions >= 0)
-            best = ranked(store.scores(folded, index), positions, index, k, store.null)
+            scores, rank = (found.scores, already_ranked) if scored else (store.scores(folded, index), ranked)
+            best = rank(scores, positions, index, k, store.null)
         outer = (*queries.shape[:3], k)
         entries = store.entries(best.places.reshape(outer), queries.device, self.__ledger.version.guard())
         scores, positions = (sent(part.reshape(outer), queries.device) for part in (best.scores, best.positions))

@@ -75,8 +75,9 @@ class CopyContract(Harness):
             self._ensure_apart(what, trial, twin)
             before = trial.search(queries, 6)
             twin.reset(True, True, True)
-            twin.add(SHAPE.capacity)
             ensure_same_answer(f"after a copy by {what} was emptied", trial.search(queries, 6), before)
+            twin.add(SHAPE.capacity)
+            ensure_same_answer(f"after a copy by {what} was filled again", trial.search(queries, 6), before)
 
     def test_copies_made_in_any_mode(self) -> None:
         """A copy that is made under no_grad or inference_mode can be used outside of it."""

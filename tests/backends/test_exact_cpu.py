@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from memstack import BackendUnavailableError, MemoryShape, create_memory
 from memstack.contract.errors import MemstackError
+from memstack.store import Scored
 
 
 def one_coordinate(n: int) -> Tensor:
@@ -33,7 +34,12 @@ def descending(n: int) -> Tensor:
     return keys.gather(1, (keys @ keys[:, :1].mT).argsort(1).expand(-1, -1, DIM))
 
 
-KEYS = (unit, repeating, nearly_equal, of_all_lengths, one_coordinate, zeros, descending)
+def far_from_the_origin(n: int) -> Tensor:
+    """A mean a thousand times as long as what tells the keys apart: a trained model's, and more so."""
+    return unit(n) + 1000 * random(MEMORIES, 1, DIM)
+
+
+KEYS = (unit, repeating, nearly_equal, of_all_lengths, one_coordinate, zeros, descending, far_from_the_origin)
 
 
 @needs_kernel
@@ -47,10 +53,14 @@ def test_it_finds_the_true_neighbours(make: Callable[[int], Tensor], n: int, k: 
     passed.write(torch.tensor([0]), torch.arange(n)[None], keys[None])
     found = passed.search(keys[None], torch.tensor([n]), queries[None], k)
     assert found is not None
-    slots = found[0]
+    slots, scored = found.slots[0], found.scores[0]
     assert ((slots >= 0).sum(-1) >= min(k, n)).all()
+    assert bool((scored[..., 1:] <= scored[..., :-1]).all())
     scores = queries.double() @ keys.double().mT
     lengths = queries.double().norm(dim=-1)[..., None] * keys.double().norm(dim=-1)[:, None]
+    rounding = (DIM * 2.0**-23 * lengths).gather(-1, slots.clamp(min=0))
+    off = (scores.gather(-1, slots.clamp(min=0)) - scored).abs()
+    assert bool((off <= rounding)[slots >= 0].all())
     best = scores.topk(min(k, n)).indices
     for row in range(MEMORIES):
         for q in range(queries.shape[1]):
@@ -75,10 +85,10 @@ def test_rounded_scores_that_overflow_hide_no_true_one(make: Callable[[Tensor], 
     queries = torch.eye(DIM)[None, None, :1]
     passed = first_pass.CpuFirstPass(MemoryShape(rows=1, heads=1, key_dim=DIM, value_dim=1, capacity=1024))
     passed.write(torch.tensor([0]), torch.arange(1024)[None], keys[0, :, None].transpose(0, 1))
-    slots = passed.search(keys, torch.tensor([1024]), queries, 4)
-    assert slots is not None
+    found = passed.search(keys, torch.tensor([1024]), queries, 4)
+    assert found is not None
     scores = keys[0, 0, :, 0]
-    assert torch.equal(scores[slots[0, 0, 0]].sort().values, scores.topk(4).values.sort().values)
+    assert torch.equal(scores[found.slots[0, 0, 0]].sort().values, scores.topk(4).values.sort().values)
 
 
 @needs_kernel
@@ -107,18 +117,60 @@ def test_a_memory_finds_the_same_with_it_and_without(q: int, dtype: str) -> None
     assert (found.positions == true.positions).float().mean() > 0.99  # the rest tie in half precision
 
 
-@pytest.mark.parametrize("first_pass", ["none", pytest.param("int8", marks=needs_kernel)])
-@pytest.mark.parametrize("q", [1, 40])
-def test_slots_are_proposed_in_order_and_none_twice(first_pass: str, q: int) -> None:
-    """Which the store relies on, as ``in_order`` says; in rows that hold fewer than are asked for as well."""
+@pytest.fixture
+def partly_filled(request: pytest.FixtureRequest) -> ExactMemory:
+    """One row that has gone round, one that holds fewer than are asked for."""
     shape = MemoryShape(rows=2, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=900)
-    memory = made(shape, first_pass=first_pass, block=2000)
+    memory = made(shape, first_pass=request.param, block=2000)
     for n, row in ((950, 0), (20, 2)):
         memory.add(random(2, MEMORIES, n, DIM), random(2, MEMORIES, n, 1))
         memory.reset(torch.arange(2) == row)
-    for slots in memory.index_search(random(2, MEMORIES, q, DIM), 32).flatten(0, 2):
-        live = slots[slots >= 0]
+    return memory
+
+
+@pytest.mark.parametrize("partly_filled", ["none"], indirect=True)
+@pytest.mark.parametrize("q", [1, 40])
+def test_slots_are_proposed_in_order_and_none_twice(partly_filled: ExactMemory, q: int) -> None:
+    """Which the store relies on, as ``in_order`` says."""
+    slots = partly_filled.index_search(random(2, MEMORIES, q, DIM), 32)
+    assert isinstance(slots, Tensor)
+    for each in slots.flatten(0, 2):
+        live = each[each >= 0]
         assert bool((live[1:] > live[:-1]).all())
+
+
+@needs_kernel
+@pytest.mark.parametrize("partly_filled", ["int8"], indirect=True)
+@pytest.mark.parametrize("q", [1, 40])
+def test_scored_slots_come_best_first_and_none_twice(partly_filled: ExactMemory, q: int) -> None:
+    """Which the store relies on; a single query's keys are shared out to threads, each with its own best."""
+    found = partly_filled.index_search(random(2, MEMORIES, q, DIM), 32)
+    assert isinstance(found, Scored)
+    assert found.slots.shape == found.scores.shape == (2, MEMORIES, q, 32)
+    for slots, scores in zip(found.slots.flatten(0, 2), found.scores.flatten(0, 2), strict=True):
+        live = slots >= 0
+        assert bool(scores[~live].isneginf().all())
+        assert bool((scores[1:] <= scores[:-1]).all())
+        assert len(slots[live].unique()) == int(live.sum()) == 20 + 12 * bool((slots >= 20).any())
+
+
+@needs_kernel
+def test_the_centre_follows_the_keys() -> None:
+    """It moves whenever twice as many were written, or a row began anew; what is kept of its keys moves along."""
+    memory = made(MemoryShape(rows=2, heads=MEMORIES, key_dim=DIM, value_dim=1, capacity=600), first_pass="int8")
+    passed = memory.first_pass
+    assert isinstance(passed, first_pass.CpuFirstPass)
+    reset = torch.tensor([False, True])
+    for place, n, centred in ((50, 500, [500, 500]), (50, 400, [500, 400]), (-50, 900, [1800, 900])):
+        memory.add(random(2, MEMORIES, n, DIM) + place, random(2, MEMORIES, n, 1))
+        memory.search(random(2, MEMORIES, 1, DIM), 4)
+        assert passed._centred.tolist() == centred
+        for row in (torch.tensor(centred) == memory.written).nonzero()[:, 0].tolist():
+            mean = memory.stored_keys[row, :, : int(memory.lengths[row])].mean(1)
+            torch.testing.assert_close(passed._centre.view(2, MEMORIES, DIM)[row], mean)
+        if place == 50:
+            memory.reset(reset)
+    assert float(passed._bounds.amax()) < 4 * DIM  # of what lies beyond the centre
 
 
 @needs_kernel

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from helpers.internals import inside
-from helpers.mutants import breaks
+from helpers.mutants import ProposingMemory, breaks
 from memstack_exact.search import ExactMemory
 from torch import Tensor
 
@@ -24,7 +24,7 @@ class Shared:
 
 
 @breaks("test_copies_share_nothing")
-class SharesItsIndexWithCopies(ExactMemory):
+class SharesItsIndexWithCopies(ProposingMemory):
     """Finds only what its index knows, which its copies empty."""
 
     def __init__(self, shape: MemoryShape) -> None:

@@ -2,8 +2,9 @@
 
 A vector v is rounded to whole numbers c of a scale s of its own: v = s c + r. Of a query q and a key k, rounded alike,
 |q k - s_q s_k c_q c_k| <= |q| |r_k| + |r_q| |s_k c_k|: a key whose rounded score lies further than that below the k-th
-best true score found so far is not among the k best. The products are whole numbers; the loop over them, which never
-stores them, is in ``native/``.
+best true score found so far is not among the k best. What all keys of a memory have in common tells none of them from
+another: their mean is subtracted before they are rounded, and its product with q, the same for all, is added after.
+The products are whole numbers; the loop over them, which never stores them, is in ``native/``.
 """
 
 import ctypes
@@ -13,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memstack import BackendUnavailableError, MemoryShape, ShapeError
-from memstack.store import StoreOptions, new_zeros
+from memstack.store import Scored, StoreOptions, new_zeros
 from memstack_exact.cpu.library import Store, kernel
 from memstack_exact.first_pass import FirstPass
 
@@ -30,7 +31,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 class CpuFirstPass(FirstPass):
     """The codes of all memories' keys, by slot; rows x heads memories in order.
 
-    A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common.
+    A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common. The
+    centre of a memory moves to its keys' mean, and they are rounded anew, when a search finds twice as many written.
     """
 
     def __init__(self, shape: MemoryShape, store: StoreOptions | None = None) -> None:
@@ -51,18 +53,22 @@ class CpuFirstPass(FirstPass):
         self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16, device="cpu")
         self._bounds = torch.zeros(memories, tiles, 4, dtype=torch.float32, device="cpu")
         """The longest residual and key of a tile, those written in this round of the ring and those before."""
+        self._centre = torch.zeros(memories, shape.key_dim, dtype=torch.float32, device="cpu")
+        self._centred = torch.zeros(shape.rows, dtype=torch.int64, device="cpu")
+        """How many keys of a row were written when its centres were last moved."""
 
     def bytes_of(self, shape: MemoryShape) -> int:
         """Bytes that one keeps for memories of this shape; none where 32 bits are too few for them."""
         if _too_large(shape):
             return 0
         tiles, groups = -(-shape.capacity // TILE), -(-shape.key_dim // WORD)
-        return shape.rows * shape.heads * tiles * (groups * TILE * WORD + 2 * TILE + 4 * 4)
+        per_memory = tiles * (groups * TILE * WORD + 2 * TILE + 4 * 4) + 4 * shape.key_dim
+        return shape.rows * (shape.heads * per_memory + 8)
 
     @property
     def nbytes(self) -> int:
         """Bytes it keeps, the codes included."""
-        return sum(each.nbytes for each in (self.codes, self._scale, self._bounds))
+        return sum(each.nbytes for each in (self.codes, self._scale, self._bounds, self._centre, self._centred))
 
     def write(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
@@ -78,7 +84,7 @@ class CpuFirstPass(FirstPass):
         written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
-    ) -> Int[Tensor, "rows heads q candidates"] | None:
+    ) -> Scored | None:
         """As the protocol says; None if a query is not finite, which bounds nothing."""
         rows, heads, q, _ = queries.shape
         keys, queries, store = keys.contiguous(), queries.contiguous(), ctypes.byref(self._store(keys.dtype))
@@ -86,13 +92,21 @@ class CpuFirstPass(FirstPass):
         threads = kernel().threads_worth(store, rows * heads, q, longest, threads)
         parts = kernel().parts(rows * heads, q, threads)
         slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64, device="cpu")
+        scores = torch.empty(slots.shape, dtype=torch.float32, device="cpu")
         at = _at(keys, *DTYPES), _at(written, torch.int64), _at(queries, torch.float32)
-        finite = kernel().search(store, *at, rows, q, k, parts, threads, slots.data_ptr())
-        return slots if finite else None
+        kernel().centre_keys(store, *at[:2], _at(self._centred, torch.int64), rows, torch.get_num_threads())
+        finite = kernel().search(store, *at, rows, q, k, parts, threads, slots.data_ptr(), scores.data_ptr())
+        if not finite:
+            return None
+        if parts > 1:  # each has its own best first, and all slots of one are before those of the next
+            scores, order = scores.sort(dim=-1, descending=True, stable=True)
+            slots = slots.gather(-1, order)
+        return Scored(slots[..., :k], scores[..., :k])
 
     def _store(self, dtype: torch.dtype) -> Store:
         shape, (_, tiles, groups, *_) = self._shape, self.codes.shape
-        at = _at(self.codes, torch.uint8), _at(self._scale, torch.bfloat16), _at(self._bounds, torch.float32)
+        scale, centre = _at(self._scale, torch.bfloat16), _at(self._centre, torch.float32)
+        at = _at(self.codes, torch.uint8), scale, _at(self._bounds, torch.float32), centre
         return Store(*at, tiles, groups, shape.heads, shape.capacity, shape.key_dim, DTYPES.index(dtype))
 
 

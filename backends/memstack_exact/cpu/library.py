@@ -21,7 +21,7 @@ class Store(ctypes.Structure):
     """All memories' rounded keys, as ``first_pass.cpp`` reads them."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("codes", "scale", "bounds")),
+        *((name, ctypes.c_void_p) for name in ("codes", "scale", "bounds", "centre")),
         *((name, ctypes.c_int64) for name in ("tiles", "groups", "heads", "capacity", "dim", "dtype")),
     )
 
@@ -113,9 +113,11 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.write_keys.argtypes = [pointer, pointer, pointer, pointer, number, number, number]
     library.write_keys.restype = None
+    library.centre_keys.argtypes = [pointer, pointer, pointer, pointer, number, number]
+    library.centre_keys.restype = None
     library.threads_worth.argtypes, library.threads_worth.restype = [pointer, *[number] * 4], number
     library.parts.argtypes, library.parts.restype = [number, number, number], number
-    library.search.argtypes = [*[pointer] * 4, *[number] * 5, pointer]
+    library.search.argtypes = [*[pointer] * 4, *[number] * 5, pointer, pointer]
     return library
 
 

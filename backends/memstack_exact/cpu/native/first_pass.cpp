@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
+#include <dlfcn.h>
+
 #include <atomic>
 #include <system_error>
 #include <thread>
@@ -21,24 +23,46 @@ struct Store {
   uint8_t* codes;
   uint16_t* scale;
   TileBound* bounds;
+  float* centre;
   int64_t tiles, groups, heads, capacity, dim, dtype;
 
   Keys memory(int64_t at) const {
-    return {codes + at * tiles * groups * kTile * kWord, scale + at * tiles * kTile, bounds + at * tiles, nullptr, dim,
-            groups, 0, 0};
+    return {codes + at * tiles * groups * kTile * kWord, scale + at * tiles * kTile, bounds + at * tiles, centre + at * dim,
+            nullptr, dim, groups, 0, 0};
+  }
+
+  // With all keys as stored, (memories, capacity, dim), and how many were written of them.
+  Keys filled(int64_t at, const void* exact, int64_t written) const {
+    constexpr int64_t kBytes[] = {sizeof(float), sizeof(BFloat16), sizeof(Half)};
+    Keys keys = memory(at);
+    keys.exact = static_cast<const char*>(exact) + at * capacity * dim * kBytes[dtype];
+    keys.length = std::min(written, capacity);
+    keys.newest = std::max<int64_t>(written - 1, 0) % capacity;
+    return keys;
   }
 };
 
 // Call work(item) for every item, from as many threads.
+//
+// Those of OpenMP, if the process has them: torch's wait for their next work by keeping a core busy, and threads of our
+// own would have to share it with them.
 template <typename Work>
 void share(int64_t items, int64_t threads, const Work& work) {
   std::atomic<int64_t> next{0};
   const auto worker = [&] {
     for (int64_t item; (item = next++) < items;) work(item);
   };
+  threads = std::min(items, threads);
+  using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+  static const auto parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  if (threads <= 1) return worker();
+  if (parallel) {
+    const auto call = [](void* called) { (*static_cast<decltype(worker)*>(called))(); };
+    return parallel(call, const_cast<void*>(static_cast<const void*>(&worker)), static_cast<unsigned>(threads), 0);
+  }
   std::vector<std::thread> others;
   try {
-    for (int64_t i = 1; i < std::min(items, threads); ++i) others.emplace_back(worker);
+    for (int64_t i = 1; i < threads; ++i) others.emplace_back(worker);
   } catch (const std::system_error&) {
     // No more threads are to be had: those that there are do the work.
   }
@@ -56,8 +80,8 @@ void with_type(int64_t dtype, const Call& call) {
   }
 }
 
-Query rounded_query(const float* exact, int64_t dim, int8_t* codes, size_t k) {
-  const Rounded rounded = round_vector(exact, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0);
+Query rounded_query(const float* exact, const float* centre, int64_t dim, int8_t* codes, size_t k) {
+  const Rounded rounded = round_vector(exact, nullptr, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0);
   Query query;
   query.codes = reinterpret_cast<const int32_t*>(codes);
   query.exact = exact;
@@ -65,8 +89,15 @@ Query rounded_query(const float* exact, int64_t dim, int8_t* codes, size_t k) {
   query.residual = rounded.bound.residual;
   query.norm = rounded.bound.norm + rounded.bound.residual;
   query.offset = kShift * rounded.sum;
+  double shift = 0, length = 0;
+  for (int64_t d = 0; d < dim; ++d) {
+    shift += static_cast<double>(exact[d]) * centre[d];
+    length += static_cast<double>(centre[d]) * centre[d];
+  }
+  query.shift = static_cast<float>(shift);
+  query.haze = static_cast<float>(kFloatError * (dim + 8) * query.norm * std::sqrt(length));
   query.limit = 4 * k + 64;
-  query.found.reserve(query.limit + kTile);
+  query.rough.reserve(query.limit);
   return query;
 }
 
@@ -109,6 +140,23 @@ void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, c
   });
 }
 
+// Move the centres of memories to where their keys are: in rows of which `centred` says that no more than half as many
+// keys were written when that was done, or that it was done before they began anew. `exact` and `written` are a search's.
+void centre_keys(const Store* store, const void* exact, const int64_t* written, int64_t* centred, int64_t rows,
+                 int64_t threads) {
+  std::vector<int64_t> moving;
+  for (int64_t row = 0; row < rows; ++row)
+    if (written[row] && (written[row] >= 2 * centred[row] || written[row] < centred[row])) moving.push_back(row);
+  share(static_cast<int64_t>(moving.size()) * store->heads, threads, [&](int64_t item) {
+    const int64_t row = moving[item / store->heads];
+    with_type(store->dtype, [&](auto type) {
+      using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+      move_centre<Stored>(store->filled(row * store->heads + item % store->heads, exact, written[row]));
+    });
+  });
+  for (const int64_t row : moving) centred[row] = written[row];
+}
+
 // Return how many of these threads a search of q queries is worth, the longest memory holding so many keys.
 int64_t threads_worth(const Store* store, int64_t memories, int64_t q, int64_t keys, int64_t threads) {
   // In floating point, for the product of all four may exceed 64 bits.
@@ -121,14 +169,15 @@ int64_t parts(int64_t memories, int64_t q, int64_t threads) {
   return std::max<int64_t>(1, threads / (memories * ((q + kQueryTile - 1) / kQueryTile)));
 }
 
-// Of queries (rows x heads, q, dim), give slots (rows x heads, q, parts, k) in order, -1 for none. `exact` are
-// all keys as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives nothing, if a
-// query is not finite.
+// Of queries (rows x heads, q, dim), give slots and scores (rows x heads, q, parts, k), each part's best first, -1 for
+// none. `exact` are all keys as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives
+// nothing, if a query is not finite.
 int search(const Store* store, const void* exact, const int64_t* written, const float* queries, int64_t rows,
-           int64_t q, int64_t k, int64_t parts, int64_t threads, int64_t* slots) {
+           int64_t q, int64_t k, int64_t parts, int64_t threads, int64_t* slots, float* scores) {
   const int64_t memories = rows * store->heads;
   if (!finite(queries, memories * q * store->dim)) return 0;
   std::fill_n(slots, memories * q * parts * k, int64_t{-1});
+  std::fill_n(scores, memories * q * parts * k, -kInfinity);
   // As many queries at once as leave work for every thread.
   const int64_t even = (memories * q + threads - 1) / threads;
   const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, q), kQueryTile);
@@ -136,25 +185,26 @@ int search(const Store* store, const void* exact, const int64_t* written, const 
   share(memories * query_tiles * parts, threads, [&](int64_t item) {
     const int64_t part = item % parts, from = item / parts % query_tiles * together;
     const int64_t at = item / parts / query_tiles, to = std::min(q, from + together);
-    Keys keys = store->memory(at);
-    const int64_t count = written[at / store->heads];
-    keys.length = std::min(count, store->capacity);
-    keys.newest = std::max<int64_t>(count - 1, 0) % store->capacity;
+    const Keys keys = store->filled(at, exact, written[at / store->heads]);
     const int64_t tiles = (keys.length + kTile - 1) / kTile;
     std::vector<int8_t> codes((to - from) * store->groups * kWord, 0);
     std::vector<Query> rounded;
     for (int64_t i = from; i < to; ++i)
-      rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, store->dim,
+      rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, keys.centre, store->dim,
                                       &codes[(i - from) * store->groups * kWord], k));
+    Scratch scratch;
     with_type(store->dtype, [&](auto type) {
-      keys.exact = static_cast<decltype(type)>(exact) + at * store->capacity * store->dim;
       using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
-      search_tiles<Stored>(rounded, keys, tiles * part / parts, tiles * (part + 1) / parts, k);
+      search_tiles<Stored>(rounded, keys, tiles * part / parts, tiles * (part + 1) / parts, k, scratch);
+      for (int64_t i = from; i < to; ++i) {
+        const size_t n = finish<Stored>(rounded[i - from], keys, k, scratch.ranking, scratch.ties, scratch.sorted);
+        const int64_t first = ((at * q + i) * parts + part) * k;
+        for (size_t j = 0; j < n; ++j) {
+          slots[first + j] = static_cast<uint32_t>(~scratch.sorted[j]);
+          scores[first + j] = score_of(static_cast<int32_t>(scratch.sorted[j] >> 32));
+        }
+      }
     });
-    for (int64_t i = from; i < to; ++i) {
-      int64_t* row = slots + ((at * q + i) * parts + part) * k;
-      for (const auto& candidate : rounded[i - from].found) *row++ = candidate.slot;
-    }
   });
   return 1;
 }
