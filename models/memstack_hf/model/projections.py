@@ -10,6 +10,7 @@ from memstack_hf.model.interface import LISTENER
 from memstack_hf.model.probe import Watcher, attention_modules
 
 
+@torch.enable_grad()
 def projections(model: Any, layers: Iterable[int], base: str) -> list[str]:
     """Return the full names of what peft should adapt so that these layers look up otherwise: its ``target_modules``.
 
@@ -27,8 +28,7 @@ def projections(model: Any, layers: Iterable[int], base: str) -> list[str]:
     try:
         for module in modules.values():
             module.__dict__[LISTENER] = watcher
-        with torch.enable_grad():
-            model(torch.full((1, 4), 1, dtype=torch.int64, device=model.device), use_cache=False)
+        model(torch.full((1, 4), 1, dtype=torch.int64, device=model.device), use_cache=False)
         return [name for layer, outputs in made.items() for name in _looked_up_by(watcher, layer, outputs)]
     finally:
         for hook in hooks:
