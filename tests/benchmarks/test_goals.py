@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.goals import step
+from benchmarks.goals import hugging_face, step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
-SCRIPTS = ["exact", "gpu", "growth", "long_document", "on_disk", "peer", "step"]
+SCRIPTS = ["exact", "gpu", "growth", "hugging_face", "long_document", "on_disk", "peer", "step"]
 PARTS = {"__init__", "gpu_results", "growth_results", "peer_worker"}
 
 
@@ -41,6 +41,20 @@ def test_a_step_is_told_beside_its_goal(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "times the step without a memory (goal 1.5)" in first
     assert second.startswith("exact, 128 entries: ")
     assert "times the step without a memory (reported)" in second
+
+
+def test_a_model_of_hugging_face_is_told_beside_its_goal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hugging_face.Reading, "tokens", 200)
+    monkeypatch.setattr(hugging_face.Reading, "settings", {"window": 32, "segment": 32})
+    hugging_face.main(["exact", "bucketed"], "random", reading=300, decoding=400, turns=2)
+    told = capsys.readouterr().out.splitlines()
+    verbs = ["reading with 300", "decoding with 400"]
+    assert [line.partition(" entries: ")[0] for line in told] == [
+        f"{backend}, {verb}" for backend in ("exact", "bucketed") for verb in verbs
+    ]
+    assert all("times the window alone (" in line and "goal 1.5)" in line for line in told)
 
 
 def test_the_peers_worker_imports_no_more_than_both_sides_have() -> None:

@@ -1,9 +1,13 @@
 """Small random models of many families, built from their configurations; nothing is downloaded."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY, POSITIONS = 97, 512
 COMMON: dict[str, Any] = {
@@ -108,3 +112,13 @@ def text(rows: int, n: int, seed: int = 1) -> torch.Tensor:
     """Random tokens (rows, n), without those that end or pad."""
     made = torch.Generator().manual_seed(seed)
     return torch.randint(3, VOCABULARY, (rows, n), generator=made, dtype=torch.int64)
+
+
+def save_tiny(folder: Path, **config: Any) -> Path:
+    """Save a small random model of letters, and its tokeniser, as transformers loads them."""
+    alphabet = sorted(ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=alphabet[0]).save_pretrained(folder)
+    tiny("llama", COMMON | {"vocab_size": len(alphabet)} | config).save_pretrained(folder)
+    return folder

@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Run
-from hf.families import COMMON, tiny
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import PreTrainedTokenizerFast
+from hf.families import save_tiny
 
 WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
 
@@ -19,11 +15,7 @@ WORDS = "the tide comes in twice a day and the boats go out with it and come bac
 def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model of letters, and a folder of texts."""
     folder = tmp_path_factory.mktemp("hf")
-    alphabet = sorted(ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=alphabet[0]).save_pretrained(folder / "model")
-    tiny("llama", COMMON | {"vocab_size": len(alphabet)}).save_pretrained(folder / "model")
+    save_tiny(folder / "model")
     (folder / "texts").mkdir()
     for name in ("one", "two"):
         (folder / "texts" / f"{name}.txt").write_text(WORDS * 9)

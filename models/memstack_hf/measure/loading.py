@@ -54,14 +54,19 @@ def document_in(path: Path) -> str:
     return next(iter(found)).text
 
 
-def documents(folder: Path, tokenizer: Any, tokens: int, most: int) -> Iterator[tuple[str, Tensor]]:
+def documents(
+    folder: Path, tokenizer: Any, tokens: int, most: int, *, divided: bool = False
+) -> Iterator[tuple[str, Tensor]]:
     """Yield the names and first tokens, (1, n), of so many documents of a folder that are as long.
+
+    A folder without ``train/``, ``validation/`` and ``test/`` is read as a whole or, ``divided``, its test split alone.
 
     Raises:
         CorpusError: the folder has none.
     """
     found = 0
-    for document in create_corpus("folder", path=folder, shares=WHOLE).documents("test"):
+    shares = {} if divided else {"shares": WHOLE}
+    for document in create_corpus("folder", path=folder, **shares).documents("test"):
         ids = torch.tensor(
             tokenizer(document.text[: PER_TOKEN * tokens]).input_ids[:tokens], dtype=torch.int64, device="cpu"
         )

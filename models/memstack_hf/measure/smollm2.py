@@ -32,7 +32,7 @@ def load_smollm2(dtype: torch.dtype = torch.bfloat16) -> tuple[Any, Any]:
 
     model: Any = AutoModelForCausalLM.from_pretrained(place, gguf_file=FILE, dtype=dtype)
     # It was quantised; it no longer is, and says so, or it could not be saved.
-    model.hf_quantizer = None
+    model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     return model.eval(), AutoTokenizer.from_pretrained(place, gguf_file=FILE)

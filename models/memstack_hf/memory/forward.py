@@ -168,7 +168,11 @@ class ForwardHook:
             raise AttachError(
                 f"{why}, where this memory has its {plan.window} tokens in sight and {plan.config.sinks} sinks; "
                 "attach with window=0, sinks=0 to have each segment see itself and the memory alone"
-                + ("" if recomputing else ", or leave use_cache as it is")
+                + (
+                    ""
+                    if recomputing
+                    else ", or leave use_cache as it is: Trainer does with TrainingArguments(use_cache=True)"
+                )
             )
         return True
 

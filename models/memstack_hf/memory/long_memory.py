@@ -23,6 +23,7 @@ from memstack_hf.memory.snapshot import Snapshot
 from memstack_hf.memory.window import Leaving, WindowCache
 from memstack_hf.model.interface import LISTENER, name_of
 from memstack_hf.model.plan import Plan
+from memstack_hf.model.projections import projections
 
 
 class LongMemory(Terms):
@@ -113,6 +114,18 @@ class LongMemory(Terms):
         The memory is empty afterwards. Raises ShapeError for a text that is no longer than what is in sight.
         """
         return calibrate(self, ids)
+
+    def projections(self) -> list[str]:
+        """Name the modules that make the queries and keys of the layers that search, for peft's ``target_modules``.
+
+        They are found out by a forward of a few tokens, which is not remembered. Under ``position="fixed"`` the layers
+        are ``far_layers``.
+        """
+        self._hook.remove()
+        try:
+            return projections(self.model, self.plan.searching, self.attention.base)
+        finally:
+            self._hook.add()
 
     def save_pretrained(self, folder: str | Path, *, contents: bool = False) -> None:
         """Write settings and what was learned into a folder and, if asked to, all that is remembered and in sight."""

@@ -43,10 +43,15 @@ class Plan:
         """Whether every layer's keys can be moved to other positions."""
         return all(facts.kind != "absolute" for facts in self.facts.values())
 
+    @property
+    def searching(self) -> tuple[int, ...]:
+        """The layers that remember anything, at some time."""
+        return self.far_layers if self.config.position == "fixed" else self.layers
+
     def capacity(self, layer: int) -> int:
         """How many tokens a layer remembers: of one that does not go on beyond it, no more than the native context."""
         most = self.config.capacity
-        if self.config.position == "fixed" and layer not in self.far_layers:
+        if layer not in self.searching:
             return 1  # it remembers nothing
         if self.config.position == "true" or layer in self.far_layers or self.native is None:
             return most

@@ -42,12 +42,13 @@ class LayerFacts:
 
 @dataclass
 class _Call:
+    query: Tensor
     key: Tensor
     value: Tensor
     kwargs: dict[str, Any]
 
 
-class _Watcher(PlainListener):
+class Watcher(PlainListener):
     """A listener that notes what attention is called with."""
 
     def __init__(self, base: str) -> None:
@@ -63,7 +64,7 @@ class _Watcher(PlainListener):
         mask: Tensor | None,
         kwargs: Mapping[str, Any],
     ) -> tuple[Tensor, Tensor | None]:
-        self.calls[int(getattr(module, "layer_idx"))] = _Call(key, value, dict(kwargs))  # noqa: B009
+        self.calls[int(getattr(module, "layer_idx"))] = _Call(query, key, value, dict(kwargs))  # noqa: B009
         return super().attend(module, query, key, value, mask, kwargs)
 
 
@@ -111,7 +112,7 @@ def check_model(model: Any) -> None:
 def probe(model: Any) -> dict[int, LayerFacts]:
     """Find out what each layer does; AttachError says why a memory cannot join the model."""
     base, name = str(model.config._attn_implementation), type(model).__name__
-    modules, watcher = attention_modules(model), _Watcher(base)
+    modules, watcher = attention_modules(model), Watcher(base)
     text = model.config.get_text_config()
     embeddings: dict[int, bool] = {}
     hooks = [
