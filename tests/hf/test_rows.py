@@ -110,10 +110,10 @@ def test_rows_that_begin_another_text_forget_the_last() -> None:
         went_on = model(other, starts=begin).logits
         assert memory.seen.tolist() == [96, 16, 96]
         memory.reset()
-        torch.testing.assert_close(went_on[1], model(other[1:2]).logits[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(went_on[1], model(other[1:2]).logits[0], rtol=0, atol=2e-5)
         memory.reset()
         memory.read(ids[[0, 2]])
-        torch.testing.assert_close(went_on[[0, 2]], model(other[[0, 2]]).logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(went_on[[0, 2]], model(other[[0, 2]]).logits, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()

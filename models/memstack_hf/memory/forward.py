@@ -1,6 +1,7 @@
 """ForwardHook: what happens before every forward of a model with a memory, and reading as many forwards."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from memstack.contract.errors import ShapeError
-from memstack_hf.memory.joined import JoinedAttention, Step
+from memstack_hf.memory.joined import JoinedAttention, Places, Step
 from memstack_hf.memory.window import WindowCache
 from memstack_hf.model.plan import Plan
 from memstack_hf.model.probe import AttachError, names_of
@@ -110,15 +111,15 @@ class ForwardHook:
         return (), given
 
     def _step(self, n: int, valid: Tensor | None, masked: bool, uncached: bool) -> Step:
-        memory, far, places = self._memory, None, None
-        if bool(memory.far.any()):
-            far, rows = memory.far, len(memory.far)
-            new = torch.arange(n, dtype=torch.int64, device="cpu").expand(rows, n)
-            new = new if valid is None else (valid.cumsum(1) - 1).clamp(min=0)
-            both = torch.cat([memory.cache.rank(), new + memory.cache.kept[:, None]], 1)
-            places = torch.where(far[:, None], both, 0)
+        memory, far = self._memory, self._memory.far
         remembering = frozenset(layer for layer, each in memory.attention.bank.items() if bool(each.lengths.any()))
-        return Step(uncached=uncached, masked=masked, far=far, places=places, remembering=remembering)
+        step = Step(uncached=uncached, masked=masked, remembering=remembering)
+        if not bool(far.any()):
+            return step
+        new = torch.arange(n, dtype=torch.int64, device="cpu").expand(len(far), n)
+        new = new if valid is None else (valid.cumsum(1) - 1).clamp(min=0)
+        places = memory.cache.rank(), new + memory.cache.kept[:, None], torch.full_like(new, memory.plan.distance)
+        return replace(step, places=Places(*(torch.where(far[:, None], each, 0) for each in places)))
 
     def _cache(self, given: dict[str, Any]) -> Any:
         """Our window, in place of nothing or of the empty cache that ``generate`` makes; any other is refused."""

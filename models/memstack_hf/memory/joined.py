@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from memstack.attention import attend, local_attention
@@ -17,6 +17,17 @@ from memstack_hf.model.plan import Plan
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where tokens stand in rows whose keys and queries come unrotated; 0 in the others."""
+
+    before: Int[Tensor, "rows columns"]
+    """What is in sight."""
+    new: Int[Tensor, "rows n"]
+    away: Int[Tensor, "rows n"]
+    """The new ones, as they look at what is remembered."""
+
+
+@dataclass(frozen=True)
 class Step:
     """What attention should know of the forward at hand."""
 
@@ -24,10 +35,8 @@ class Step:
     """Nothing is kept in sight: all of the segment is written once it is read."""
     masked: bool = False
     """Rows have padding."""
-    far: Bool[Tensor, " rows"] | None = None
-    """Rows whose keys and queries come unrotated; None if there are none."""
-    places: Int[Tensor, "rows columns"] | None = None
-    """Where what is in sight, and then what is new, stands in those rows; 0 in the others."""
+    places: Places | None = None
+    """None if there are no such rows."""
     remembering: frozenset[int] = field(default_factory=frozenset[int])
     """Layers in which anything is remembered."""
 
@@ -68,8 +77,8 @@ class JoinedAttention:
             self._cache.each[layer].new = key.detach(), value.detach()
         searching = not self.paused and layer in step.remembering
         asked = query
-        if step.places is not None and step.far is not None and self.plan.facts[layer].rotation is not None:
-            asked = self._at_distance(layer, query, step.far) if searching else query
+        if step.places is not None and self.plan.facts[layer].rotation is not None:
+            asked = self.plan.turned(layer, query, step.places.away) if searching else query
             query, key = self._placed(layer, query, key, step.places)
         if not searching:
             return plain(self.base, module, query, key, value, mask, kwargs)
@@ -90,16 +99,10 @@ class JoinedAttention:
         )
         return output.transpose(1, 2).contiguous(), None
 
-    def _at_distance(self, layer: int, query: Tensor, far: Tensor) -> Tensor:
-        """Queries that came unrotated, as they look at keys that stand at the fixed distance."""
-        distance = torch.where(far, self.plan.distance, 0)[:, None].expand(len(query), query.shape[2])
-        return self.plan.turned(layer, query, distance)
-
-    def _placed(self, layer: int, query: Tensor, key: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _placed(self, layer: int, query: Tensor, key: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Queries and keys that came unrotated, where they stand; what is kept in sight is turned once."""
-        kept, n = self._cache.each[layer], query.shape[2]
-        old, new = places.split([places.shape[1] - n, n], 1)
-        before, at_hand = key.split([old.shape[1], n], 2)
+        kept, old, new = self._cache.each[layer], places.before, places.new
+        before, at_hand = key.split([old.shape[1], new.shape[1]], 2)
         if kept.placed is None or kept.placed.shape[2] != old.shape[1]:
             kept.placed = self.plan.turned(layer, before, old).to(key.dtype)
         placed = self.plan.turned(layer, at_hand, new).to(key.dtype)

@@ -70,7 +70,7 @@ class Plan:
         rotation = self.facts[layer].rotation
         if rotation is None or not bool(offsets.any()):
             return keys
-        return rotation.turned(keys, offsets.to(keys.device))
+        return rotation.turned(keys, offsets)
 
     def too_long(self) -> AttachError:
         """What to say of a text that outgrows positions which cannot be moved."""
