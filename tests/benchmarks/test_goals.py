@@ -12,8 +12,9 @@ from benchmarks.goals import step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
-SCRIPTS = ["exact", "gpu", "growth", "long_document", "on_disk", "peer", "step"]
+SCRIPTS = ["exact", "gpu", "growth", "hf_peers", "long_document", "on_disk", "peer", "step"]
 PARTS = {"__init__", "gpu_results", "growth_results", "peer_worker"}
+PARTS |= {f"hf_peers_{part}" for part in ("ours", "table", "worker")}
 
 
 def test_every_file_is_a_script_or_part_of_one() -> None:
@@ -43,10 +44,23 @@ def test_a_step_is_told_beside_its_goal(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "times the step without a memory (reported)" in second
 
 
-def test_the_peers_worker_imports_no_more_than_both_sides_have() -> None:
+@pytest.mark.parametrize("worker", ["peer_worker", "hf_peers_worker"])
+def test_a_peers_worker_imports_no_more_than_both_sides_have(worker: str) -> None:
     """It runs in the Python of either library."""
-    code = "import sys; from benchmarks.goals import peer_worker; print(sorted(sys.modules))"
+    code = f"import sys; from benchmarks.goals import {worker}; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
     assert "torch" in loaded
-    assert not {"memstack", "memstack_models", "memorizing_transformers_pytorch", "faiss", "jax", "typer"} & loaded
+    assert (
+        not {
+            "memstack",
+            "memstack_models",
+            "memorizing_transformers_pytorch",
+            "faiss",
+            "jax",
+            "typer",
+            "transformers",
+            "kvpress",
+        }
+        & loaded
+    )
