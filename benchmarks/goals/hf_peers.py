@@ -30,7 +30,6 @@ from memstack_hf.measure.passkey import QUESTION, trial
 
 from memstack.cli.console import OUT, say
 from memstack.measure import describe_hardware
-from memstack.plugins.config import Frozen
 from memstack.plugins.disk_cache import cache_folder
 from memstack.plugins.records import Record
 
@@ -46,19 +45,10 @@ PASSKEY = "passkey"
 """How the names of texts begin that hide one."""
 
 
-class Settings(Frozen):
-    """What cells must have in common to stand in one table."""
-
-    model: str
-    dtype: str
-    passkey_tokens: int
-
-
 class Cell(Record):
     """One text, read by one group of ways."""
 
     kind: Literal["hf-peers-cell"] = "hf-peers-cell"
-    settings: Settings
     group: str
     text: str
     versions: dict[str, str]
@@ -69,7 +59,8 @@ class HfPeers(Record):
     """What ``hf_peers.py`` writes."""
 
     kind: Literal["hf-peers"] = "hf-peers"
-    settings: Settings
+    model: str
+    dtype: str
     machine: dict[str, str]
     versions: dict[str, str]
     """Of the peer's environment."""
@@ -100,7 +91,6 @@ def main(
 ) -> None:
     """Print perplexity after a compressed context, passkeys found, and bytes, of every way at every budget."""
     torch.set_num_threads(threads)
-    settings = Settings(model=model, dtype=dtype, passkey_tokens=passkey_tokens)
     loaded, tokenizer = load(model, dtype)
     texts = [text for each in budget for text in _documents(data, tokenizer, tuple(context), each, most)]
     if passkeys is not None:
@@ -117,14 +107,15 @@ def main(
         for text in texts:
             for side in sides:
                 for group in side.groups:
-                    found += [_cell(cells, settings, side, group, part) for part in side.parts(group, text)]
+                    found += [_cell(cells, (model, dtype), side, group, part) for part in side.parts(group, text)]
     # Full attention is the same at every budget.
     unique = {(one.way, one.budget, one.text, one.context): one for cell in found for one in cell.outcomes}
     results = [*unique.values()]
     OUT.print(shown(results, context))
     if out:
         versions = {name: version for cell in found for name, version in cell.versions.items()}
-        HfPeers(settings=settings, machine=describe_hardware(), versions=versions, outcomes=tuple(results)).write(out)
+        same: dict[str, Any] = {"model": model, "dtype": dtype, "machine": describe_hardware(), "versions": versions}
+        HfPeers(outcomes=tuple(results), **same).write(out)
 
 
 class OurSide:
@@ -161,23 +152,17 @@ class PeerSide:
         return [Outcome(**one) for one in self._worker.ask(json.dumps({"group": group, "text": asdict(text)}))]
 
 
-def _cell(folder: Path, settings: Settings, side: OurSide | PeerSide, group: str, text: Text) -> Cell:
-    """Read a cell, or what its file says of it.
-
-    Raises:
-        typer.BadParameter: the file is of other settings.
-    """
-    mark = sha256(f"{group}\n{text.name}\n{text.contexts}\n{text.budget}".encode()).hexdigest()[:16]
-    path = folder / f"{mark}.json"
+def _cell(folder: Path, model: tuple[str, str], side: OurSide | PeerSide, group: str, text: Text) -> Cell:
+    """Read a cell, or its file: what that is called by is all that decides the cell."""
+    decides = repr((model, side.versions, group, text))
+    path = folder / f"{sha256(decides.encode()).hexdigest()[:16]}.json"
     if path.exists():
-        cell = Cell.read(path)
-        if cell.settings != settings:
-            raise typer.BadParameter(f"{folder} holds cells of other settings: name another folder with --cells")
-        return cell
+        return Cell.read(path)
     found = tuple(side.read(group, text))
-    cell = Cell(settings=settings, group=group, text=text.name, versions=side.versions, outcomes=found)
+    cell = Cell(group=group, text=text.name, versions=side.versions, outcomes=found)
     cell.write(path)
-    say(f"{text.name}, {text.contexts} tokens to {text.budget}: {group}")
+    contexts = " and ".join(f"{each:,}" for each in text.contexts)
+    say(f"{text.name}, {contexts} tokens: {group}")
     return cell
 
 

@@ -2,13 +2,13 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import typer
 from hf.families import COMMON, tiny
 from rich.console import Console
 from torch.nn.functional import cross_entropy
@@ -17,6 +17,7 @@ from benchmarks.goals import hf_peers, hf_peers_ours
 from benchmarks.goals.hf_peers_ours import Ours, ours, outcomes
 from benchmarks.goals.hf_peers_table import shown
 from benchmarks.goals.hf_peers_worker import FULL, Outcome, Text, bytes_per_token, judged
+from benchmarks.goals.peer import our_torch
 
 BUDGET, CONTEXTS, AFTER = 48, (64, 96), 16
 FAKE = f"""#!{sys.executable}
@@ -109,7 +110,8 @@ def test_cells_are_kept_and_asked_for_once(model: Any, tmp_path: Path, monkeypat
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "tide.txt").write_text("the tide comes in twice a day\n" * 9)
     monkeypatch.setattr(hf_peers, "load", lambda name, dtype: (model, letters))
-    monkeypatch.setattr(hf_peers, "environment", lambda folder, *installs: python)
+    wanted: list[Sequence[str]] = []
+    monkeypatch.setattr(hf_peers, "environment", lambda folder, *installs: wanted.extend(installs) or python)
     same: dict[str, Any] = {"data": [tmp_path / "texts"], "passkeys": tmp_path / "texts", "cells": tmp_path / "cells"}
     same |= {"budget": [BUDGET], "context": [*CONTEXTS], "passkey_tokens": 96, "trials": 2, "threads": 1}
     hf_peers.main(**same, out=tmp_path / "first.json", only=None)
@@ -117,9 +119,11 @@ def test_cells_are_kept_and_asked_for_once(model: Any, tmp_path: Path, monkeypat
     assert {one.text for one in first.outcomes} == {"tide.txt", "passkey 0", "passkey 1"}
     assert {one.way for one in first.outcomes} == {*ours(BUDGET)} | {"kvpress Some"}
     assert first.versions == {"kvpress": "0"}
+    assert wanted == [["kvpress==0.5.5", "transformers==5.2.0", our_torch()]]
     python.write_text(FAKE.replace("for line", "raise SystemExit(f'asked') if sys.stdin.readline() else 0\nfor line"))
     hf_peers.main(**same, out=tmp_path / "again.json", only=None)
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "first.json").read_text())
-    other: dict[str, Any] = same | {"dtype": "float32"}
-    with pytest.raises(typer.BadParameter, match="other settings"):
-        hf_peers.main(**other, out=None, only="memstack")
+    before = {*(tmp_path / "cells").iterdir()}
+    other: dict[str, Any] = same | {"context": [64], "passkeys": None}
+    hf_peers.main(**other, out=None, only="memstack")
+    assert len({*(tmp_path / "cells").iterdir()} - before) == len(ours(BUDGET))
