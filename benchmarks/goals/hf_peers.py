@@ -34,7 +34,7 @@ from memstack.plugins.disk_cache import cache_folder
 from memstack.plugins.records import Record
 
 from .hf_peers_ours import ours, outcomes
-from .hf_peers_table import shown
+from .hf_peers_results import HfPeers, shown
 from .hf_peers_worker import BY_SEGMENTS, FULL, Outcome, Text
 from .peer import Worker, environment, our_torch
 
@@ -52,18 +52,6 @@ class Cell(Record):
     group: str
     text: str
     versions: dict[str, str]
-    outcomes: tuple[Outcome, ...]
-
-
-class HfPeers(Record):
-    """What ``hf_peers.py`` writes."""
-
-    kind: Literal["hf-peers"] = "hf-peers"
-    model: str
-    dtype: str
-    machine: dict[str, str]
-    versions: dict[str, str]
-    """Of the peer's environment."""
     outcomes: tuple[Outcome, ...]
 
 

@@ -82,7 +82,9 @@ class Kvpress:
     def __init__(self, folder: str) -> None:
         import kvpress  # pyright: ignore[reportMissingImports]
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self._kvpress = kvpress
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
         self.groups: dict[str, tuple[str, ...]] = {

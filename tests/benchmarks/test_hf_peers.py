@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.goals import hf_peers, hf_peers_ours
 from benchmarks.goals.hf_peers_ours import Ours, ours, outcomes
-from benchmarks.goals.hf_peers_table import shown
+from benchmarks.goals.hf_peers_results import HfPeers, shown
 from benchmarks.goals.hf_peers_worker import FULL, Outcome, Text, bytes_per_token, judged
 from benchmarks.goals.peer import our_torch
 
@@ -115,7 +115,7 @@ def test_cells_are_kept_and_asked_for_once(model: Any, tmp_path: Path, monkeypat
     same: dict[str, Any] = {"data": [tmp_path / "texts"], "passkeys": tmp_path / "texts", "cells": tmp_path / "cells"}
     same |= {"budget": [BUDGET], "context": [*CONTEXTS], "passkey_tokens": 96, "trials": 2, "threads": 1}
     hf_peers.main(**same, out=tmp_path / "first.json", only=None)
-    first = hf_peers.HfPeers.read(tmp_path / "first.json")
+    first = HfPeers.read(tmp_path / "first.json")
     assert {one.text for one in first.outcomes} == {"tide.txt", "passkey 0", "passkey 1"}
     assert {one.way for one in first.outcomes} == {*ours(BUDGET)} | {"kvpress Some"}
     assert first.versions == {"kvpress": "0"}

@@ -1,14 +1,28 @@
-"""The table of ``hf_peers.py``."""
+"""What ``hf_peers.py`` writes down, and its table."""
 
 from collections.abc import Sequence
 from math import exp
 from statistics import mean
+from typing import Literal
 
 from rich.table import Table
 
 from memstack.cli.console import table
+from memstack.plugins.records import Record
 
 from .hf_peers_worker import Outcome
+
+
+class HfPeers(Record):
+    """What ``hf_peers.py`` writes."""
+
+    kind: Literal["hf-peers"] = "hf-peers"
+    model: str
+    dtype: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    """Of the peer's environment."""
+    outcomes: tuple[Outcome, ...]
 
 
 def shown(results: Sequence[Outcome], contexts: Sequence[int]) -> Table:
