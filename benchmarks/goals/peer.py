@@ -114,21 +114,23 @@ class PeerGoals(Record):
 class Worker:
     """A process of ``peer_worker.py``, or of anything that speaks as it does."""
 
+    script = WORKER
+
     def __init__(self, python: str | Path, side: str, request: dict[str, Any]) -> None:
         # -P: this folder's files must not be taken for modules of the peer's.
-        line = [str(python), "-P", str(WORKER), side, json.dumps(request)]
+        line = [str(python), "-P", str(self.script), side, json.dumps(request)]
         self.side = side
         self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ready = self._answer()
 
-    def ask(self, what: str) -> float:
-        """Have it do one thing; return the one number of its answer."""
+    def ask(self, what: str) -> Any:
+        """Have it do one thing; return the one value of its answer."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # what it died of is told below
             self._process.stdin.write(f"{what}\n")
             self._process.stdin.flush()
-        (number,) = self._answer().values()
-        return number
+        (value,) = self._answer().values()
+        return value
 
     def __enter__(self) -> Self:
         return self
@@ -150,17 +152,26 @@ class Worker:
 
 def install(folder: Path) -> Path:
     """Return the Python of the peer's environment; make it first unless the folder holds just this one."""
+    constraints = ["-c", str(ROOT / "constraints.txt")]
+    return environment(folder, [*constraints, *NEEDS, our_torch()], ["--no-deps", PEER])
+
+
+def our_torch() -> str:
+    """The torch of both sides."""
+    return f"torch=={torch.__version__.partition('+')[0]}"
+
+
+def environment(folder: Path, *installs: Sequence[str]) -> Path:
+    """Return the Python of an environment that each of these is installed in, one after the other, as pip takes it."""
     python, ready = folder / "bin" / "python", folder / "ready"
-    needs = [*NEEDS, f"torch=={torch.__version__.partition('+')[0]}"]
-    wanted = "\n".join([PEER, *needs])
+    wanted = "\n".join(" ".join(each) for each in installs)
     if ready.exists() and ready.read_text(encoding="utf-8") == wanted:
         return python
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
         raise typer.BadParameter(f"{folder} holds something that is no Python environment: name an empty folder")
     venv.create(folder, clear=True, with_pip=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "-c", str(ROOT / "constraints.txt"), *needs], check=True)
-    subprocess.run([*pip, "--no-deps", PEER], check=True)
+    for each in installs:
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *each], check=True)
     ready.write_text(wanted, encoding="utf-8")
     return python
 

@@ -12,8 +12,16 @@ from benchmarks.goals import hugging_face, step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
-SCRIPTS = ["exact", "gpu", "growth", "hugging_face", "long_document", "on_disk", "peer", "step"]
-PARTS = {"__init__", "gpu_results", "growth_results", "peer_worker"}
+SCRIPTS = ["exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document", "on_disk", "peer", "step"]
+PARTS = {
+    "__init__",
+    "gpu_results",
+    "growth_results",
+    "hf_peers_ours",
+    "hf_peers_results",
+    "hf_peers_worker",
+    "peer_worker",
+}
 
 
 def test_every_file_is_a_script_or_part_of_one() -> None:
@@ -57,10 +65,23 @@ def test_a_model_of_hugging_face_is_told_beside_its_goal(
     assert all("times the window alone (" in line and "goal 1.5)" in line for line in told)
 
 
-def test_the_peers_worker_imports_no_more_than_both_sides_have() -> None:
+@pytest.mark.parametrize("worker", ["peer_worker", "hf_peers_worker"])
+def test_a_peers_worker_imports_no_more_than_both_sides_have(worker: str) -> None:
     """It runs in the Python of either library."""
-    code = "import sys; from benchmarks.goals import peer_worker; print(sorted(sys.modules))"
+    code = f"import sys; from benchmarks.goals import {worker}; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in ast.literal_eval(done.stdout)}
     assert "torch" in loaded
-    assert not {"memstack", "memstack_models", "memorizing_transformers_pytorch", "faiss", "jax", "typer"} & loaded
+    assert (
+        not {
+            "memstack",
+            "memstack_models",
+            "memorizing_transformers_pytorch",
+            "faiss",
+            "jax",
+            "typer",
+            "transformers",
+            "kvpress",
+        }
+        & loaded
+    )

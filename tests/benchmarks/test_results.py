@@ -8,6 +8,7 @@ from memstack_models.report.records import Report
 
 from benchmarks.goals.exact import ExactGoals
 from benchmarks.goals.growth_results import Growth
+from benchmarks.goals.hf_peers_results import HfPeers
 from benchmarks.goals.peer import PeerGoals
 from memstack.plugins.records import Record
 
@@ -16,6 +17,7 @@ KEPT: dict[str, type[Record]] = {
     "compare": CompareRecord,
     "exact": ExactGoals,
     "growth": Growth,
+    "hf-peers": HfPeers,
     "peer": PeerGoals,
     "results": Report,
 }

@@ -25,7 +25,7 @@ def passkeys(model: Any, tokenizer: Any, way: Way, text: Int[Tensor, " n"], toke
     right, nats = 0, 0.0
     with way.opened(model) as memory:
         for seed in range(trials):
-            prompt, answer = _trial(tokenizer, text, tokens, seed)
+            prompt, answer = trial(tokenizer, text, tokens, seed)
             if memory is not None:
                 memory.reset()
             logits = _logits_after(model, memory, prompt.to(model.device), answer.to(model.device))
@@ -34,7 +34,7 @@ def passkeys(model: Any, tokenizer: Any, way: Way, text: Int[Tensor, " n"], toke
     return Found(way=way.name, tokens=tokens, trials=trials, right=right, nats=nats / trials)
 
 
-def _trial(tokenizer: Any, text: Tensor, tokens: int, seed: int) -> tuple[Tensor, Tensor]:
+def trial(tokenizer: Any, text: Tensor, tokens: int, seed: int) -> tuple[Tensor, Tensor]:
     """A prompt of so many tokens with a passkey in it, and the tokens of the key."""
     chance = random.Random(seed)
     key = str(chance.randrange(10_000, 100_000))
