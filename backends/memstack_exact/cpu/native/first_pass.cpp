@@ -192,7 +192,7 @@ int search(const Store* store, const void* exact, const int64_t* written, const 
     for (int64_t i = from; i < to; ++i)
       rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, keys.centre, store->dim,
                                       &codes[(i - from) * store->groups * kWord], k));
-    Scratch scratch;
+    thread_local Scratch scratch;  // a quarter of a megabyte, which to have anew costs more than one query
     with_type(store->dtype, [&](auto type) {
       using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
       search_tiles<Stored>(rounded, keys, tiles * part / parts, tiles * (part + 1) / parts, k, scratch);
