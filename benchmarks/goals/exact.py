@@ -99,7 +99,10 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
     flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
     for asked in (512, 64):
         queries = keys.queries(asked)
-        calls = {"floor": lambda q=queries: product(q[0], flat), "torch": lambda q=queries: memory.nearest_slots(q, K)}
+        calls: dict[str, Callable[[], object]] = {
+            "floor": lambda q=queries: product(q[0], flat),
+            "torch": lambda q=queries: memory.nearest_slots(q, K),
+        }
         if codes is not None:
             calls["8 bits"] = lambda q=queries: memory.index_search(q, K)
         cost = medians(calls, REPEATS if entries < 1 << 18 else 5)

@@ -1,23 +1,19 @@
 """Exact search by an 8-bit first pass: it finds what float64 finds, whatever the keys are."""
 
 import copy
-import logging
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.first_pass import needs_kernel
+from helpers.first_pass import made, needs_kernel
 from helpers.hard_keys import DIM, MEMORIES, nearly_equal, of_all_lengths, random, repeating, unit, zeros
-from memstack_exact import choice
-from memstack_exact.cpu import compiler, first_pass, library
+from memstack_exact.cpu import first_pass
 from memstack_exact.search import ExactMemory
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memstack import BackendUnavailableError, MemoryShape, create_memory
-from memstack.contract.errors import MemstackError
+from memstack import MemoryShape, create_memory
 from memstack.store import Scored
 
 
@@ -93,7 +89,7 @@ def test_rounded_scores_that_overflow_hide_no_true_one(make: Callable[[Tensor], 
 
 @needs_kernel
 def test_a_memory_with_it_can_be_copied() -> None:
-    memory = create_memory("exact", SMALL, first_pass="int8")
+    memory = made(MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64), first_pass="int8")
     memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
     queries = random(1, 1, 3, 8)
     assert torch.equal(copy.deepcopy(memory).search(queries, 4).positions, memory.search(queries, 4).positions)
@@ -166,7 +162,7 @@ def test_the_centre_follows_the_keys() -> None:
         memory.search(random(2, MEMORIES, 1, DIM), 4)
         assert passed._centred.tolist() == centred
         for row in (torch.tensor(centred) == memory.written).nonzero()[:, 0].tolist():
-            mean = memory.stored_keys[row, :, : int(memory.lengths[row])].mean(1)
+            mean = memory.stored_keys[row, :, : int(memory.lengths[row])].to(torch.float32).mean(1)
             torch.testing.assert_close(passed._centre.view(2, MEMORIES, DIM)[row], mean)
         if place == 50:
             memory.reset(reset)
@@ -196,117 +192,6 @@ def test_a_query_that_is_not_finite_harms_no_other() -> None:
     assert found.mask[0, 0].sum(-1).tolist() == [4, 0, 4]
 
 
-def no_room() -> Tensor:
-    raise OSError("no space left on device")
-
-
-def broken_compiler() -> bytes:
-    raise OSError("c++ said: no such header\nat all")
-
-
-def no_compiler() -> bytes:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiler.shutil, "which", lambda name: None)
-        return COMPILED()
-
-
-def failing_compiler() -> bytes:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "FLAGS", ("--no-such-flag",))
-        return COMPILED()
-
-
-class OldProcessor(bytes):
-    @staticmethod
-    def available() -> bool:
-        return False
-
-
-COMPILED = library._compiled
-
-
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
-    """A machine on which the loop cannot be had."""
-    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path))
-    monkeypatch.setattr(library, "_compiled", request.param)
-    monkeypatch.setattr(library, "_loaded", lambda library: request.param())
-    library.outcome.cache_clear()
-    yield
-    library.outcome.cache_clear()
-
-
-SMALL = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
-Logged = Callable[[], list[tuple[int, str]]]
-"""Gives the levels and lines that the choice of a first pass has logged."""
-
-
-def made(shape: MemoryShape, **options: object) -> ExactMemory:
-    memory = create_memory("exact", shape, **options)
-    assert isinstance(memory, ExactMemory)
-    return memory
-
-
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture) -> Logged:
-    choice._log_once.cache_clear()
-    caplog.set_level(logging.INFO, logger=choice.__name__)
-    return lambda: [(level, line) for name, level, line in caplog.record_tuples if name == choice.__name__]
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (broken_compiler, "failed (c++ said: no such header); first_pass = 'none' needs no compiler"),
-        (no_compiler, "install g++ or clang, or name one in CXX"),
-        (failing_compiler, "--no-such-flag"),
-        (OldProcessor, "AVX-512 VNNI"),
-    ],
-    indirect=["broken"],
-)
-@pytest.mark.usefixtures("broken")
-def test_where_it_cannot_run_that_is_one_line(message: str) -> None:
-    with pytest.raises(BackendUnavailableError) as caught:
-        create_memory("exact", SMALL, first_pass="int8")
-    assert message in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("broken", [no_compiler], indirect=True)
-@pytest.mark.usefixtures("broken")
-def test_by_default_a_machine_that_cannot_searches_without_it_and_says_why_once(logged: Logged) -> None:
-    memory, another = made(SMALL), made(SMALL)
-    memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
-    assert bool(memory.search(random(1, 1, 3, 8), 4).mask.all())
-    assert memory.first_pass is None
-    assert another.first_pass is None
-    [(level, reason)] = logged()
-    assert level == logging.WARNING
-    assert "install g++ or clang" in reason
-
-
-@pytest.mark.parametrize("broken", [OldProcessor], indirect=True)
-@pytest.mark.usefixtures("broken")
-def test_what_nobody_can_mend_is_no_warning(logged: Logged) -> None:
-    assert made(SMALL).first_pass is None
-    [(level, reason)] = logged()
-    assert level == logging.INFO
-    assert "AVX-512 VNNI" in reason
-
-
-@needs_kernel
-def test_by_default_it_is_taken() -> None:
-    assert isinstance(made(SMALL).first_pass, first_pass.CpuFirstPass)
-
-
-def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:
-    with pytest.raises(BackendUnavailableError, match="on a CPU it is 'int8'"):
-        create_memory("exact", SMALL, first_pass="bfloat16")
-    with pytest.raises(MemstackError, match="which dtype = 'int8' has not"):
-        create_memory("exact", SMALL, first_pass="int8", dtype="int8")
-    assert made(SMALL, dtype="int8").first_pass is None
-
-
 @needs_kernel
 @pytest.mark.parametrize(("dtype", "key_dim"), [("float32", 64), ("bfloat16", 64), ("float32", 128), ("float32", 32)])
 def test_what_it_keeps_beside_the_8_bit_key_is_two_in_a_hundred(dtype: str, key_dim: int) -> None:
@@ -315,23 +200,6 @@ def test_what_it_keeps_beside_the_8_bit_key_is_two_in_a_hundred(dtype: str, key_
     kept = passed.nbytes / (2 * 3 * 1024)
     entry = 2 * key_dim * getattr(torch, dtype).itemsize
     assert kept - key_dim <= 0.02 * (entry + key_dim)
-
-
-@needs_kernel
-def test_codes_lie_where_the_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
-    """In files, where more is stored than memory holds; where those do not fit, it does without."""
-    whole, in_files = (create_memory("exact", SMALL, folder=folder) for folder in (None, tmp_path))
-    for memory in (whole, in_files):
-        memory.add(random(1, 1, 100, 8), random(1, 1, 100, 1))
-    queries = random(1, 1, 5, 8)
-    assert torch.equal(whole.search(queries, 4).positions, in_files.search(queries, 4).positions)
-    folders = []
-    monkeypatch.setattr(first_pass, "new_zeros", lambda size, dtype, store: folders.append(store.folder) or no_room())
-    memory = made(SMALL, folder=tmp_path)
-    assert folders == [tmp_path]
-    assert memory.first_pass is None
-    [(_, reason)] = logged()
-    assert "GB beside the store" in reason
 
 
 @needs_kernel

@@ -1,9 +1,10 @@
-"""Whether exact search's compiled first pass runs on this machine."""
+"""Exact search, and whether its compiled first pass runs on this machine."""
 
 import pytest
 from memstack_exact.cpu import library
+from memstack_exact.search import ExactMemory
 
-from memstack import BackendUnavailableError
+from memstack import BackendUnavailableError, MemoryShape, create_memory
 
 
 def unavailable() -> str:
@@ -19,3 +20,10 @@ def unavailable() -> str:
 
 WHY_NOT = unavailable()
 needs_kernel = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "the kernel runs here")
+
+
+def made(shape: MemoryShape, **options: object) -> ExactMemory:
+    """Exact search's memory with these options."""
+    memory = create_memory("exact", shape, **options)
+    assert isinstance(memory, ExactMemory)
+    return memory

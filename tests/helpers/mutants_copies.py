@@ -73,7 +73,7 @@ class LeftInTheCopyOfAModel(ExactMemory):
 
 
 @breaks("test_a_forked_process_goes_on_with_it")
-class PoolSurvivesAFork(ExactMemory):
+class PoolSurvivesAFork(ProposingMemory):
     """Searches in a thread of its own, which does not come along into a forked process."""
 
     def __init__(self, shape: MemoryShape) -> None:

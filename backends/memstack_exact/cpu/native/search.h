@@ -9,12 +9,14 @@ namespace memstack {
 constexpr int64_t kBlock = 512;  // tiles that stay in a core's cache while queries pass over them
 constexpr int64_t kMaxima = 4;   // times k: from so many maxima a threshold is first looked for
 
+constexpr int kTogether = 8;     // queries that pass over a block at once, at most
+
 // What a thread works with, of the block at hand.
 struct Scratch {
-  std::vector<float> scores = std::vector<float>(8 * kBlock * kTile);  // of as many queries, but for their own scale
-  // By tile: bounds on its keys, and a query's on how far rounded and true scores may lie apart.
-  alignas(64) float residual[kBlock], norm[kBlock], slack[kBlock];
-  float widest;  // of the slacks
+  std::vector<float> scores = std::vector<float>(kTogether * kBlock * kTile);  // by query, but for its own scale
+  alignas(64) float residual[kBlock], norm[kBlock];  // by tile, of its keys
+  alignas(64) float slack[kBlock];                   // by tile: how far a query's rounded and true scores may lie apart
+  alignas(64) float bars[kTogether][kBlock];  // by query and tile: the threshold of sums multiplied by the keys' scale only
   std::vector<int32_t> slots = std::vector<int32_t>(kBlock * kTile + kTile);  // of what may be among a query's best
   Ranking ranking, ties;
   std::vector<int64_t> sorted;
@@ -26,16 +28,25 @@ struct Scratch {
     }
   }
 
-  MEMSTACK_TARGET void set_slack(const Query& query, int64_t tiles) {
-    __m512 most = _mm512_setzero_ps();
+  // Set a query's slack, and return the widest.
+  MEMSTACK_TARGET float set_slack(const Query& query, int64_t tiles) {
+    __m512 widest = _mm512_setzero_ps();
     for (int64_t t = 0; t < tiles; t += kTile) {
       const __m512 rounding = _mm512_fmadd_ps(_mm512_set1_ps(query.norm), _mm512_load_ps(residual + t),
                                               _mm512_set1_ps(query.haze));
       const __m512 far = _mm512_fmadd_ps(_mm512_set1_ps(query.residual), _mm512_load_ps(norm + t), rounding);
       _mm512_store_ps(slack + t, far);
-      most = _mm512_mask_max_ps(most, lanes(tiles - t), most, far);
+      widest = _mm512_mask_max_ps(widest, lanes(tiles - t), widest, far);
     }
-    widest = _mm512_reduce_max_ps(most);
+    return _mm512_reduce_max_ps(widest);
+  }
+
+  // Set the bars of a query whose slack is set.
+  MEMSTACK_TARGET void set_bars(const Query& query, int64_t tiles, float* bar) const {
+    for (int64_t t = 0; t < tiles; t += kTile) {
+      const __m512 lowest = _mm512_sub_ps(_mm512_set1_ps(query.threshold - query.shift), _mm512_load_ps(slack + t));
+      _mm512_store_ps(bar + t, _mm512_div_ps(lowest, _mm512_set1_ps(query.scale)));
+    }
   }
 };
 
@@ -123,8 +134,8 @@ MEMSTACK_TARGET inline __attribute__((always_inline)) void pass(
 
 // A first threshold from the scores of some whole tiles: k of the buckets' maxima are k different keys. Keys that are
 // alike stand side by side, so that a bucket's do not.
-MEMSTACK_TARGET inline void look_ahead(Query& query, const float* scores, int64_t tiles, size_t k, Scratch& scratch) {
-  Ranking& ranking = scratch.ranking;
+MEMSTACK_TARGET inline void look_ahead(
+    Query& query, const float* scores, int64_t tiles, size_t k, float widest, Ranking& ranking) {
   const int64_t buckets = std::min<int64_t>(tiles, (kMaxima * k + kTile - 1) / kTile);
   if (static_cast<size_t>(buckets * kTile) < 2 * k) return;
   ranking.clear();
@@ -137,25 +148,19 @@ MEMSTACK_TARGET inline void look_ahead(Query& query, const float* scores, int64_
     ranking.add(best, kTile);
   }
   const float worst = std::min(score_of(ranking.of(k)), std::numeric_limits<float>::max());
-  const float bound = worst * query.scale + query.shift - scratch.widest;
+  const float bound = worst * query.scale + query.shift - widest;
   if (bound > query.threshold) query.threshold = bound;
 }
 
 // Name the keys of a block, of its first n, that may score a query's threshold, and return how many those are.
-MEMSTACK_TARGET inline size_t name(const Query& query, const float* scores, int64_t n, int32_t first, Scratch& scratch) {
-  constexpr int64_t kTogether = 4;  // tiles, whose keys are the bits of a word
-  constexpr int kMostly = 2;        // bits of a word at most, mostly: it costs less to take so many than to ask how many
-  const int64_t tiles = (n + kTile - 1) / kTile;
-  alignas(64) float bars[kBlock];  // by tile: what the threshold is for sums that are multiplied by the keys' scale only
-  for (int64_t tile = 0; tile < tiles; tile += kTile) {
-    const __m512 far = _mm512_sub_ps(_mm512_set1_ps(query.threshold - query.shift), _mm512_load_ps(scratch.slack + tile));
-    _mm512_store_ps(bars + tile, _mm512_div_ps(far, _mm512_set1_ps(query.scale)));
-  }
-  int32_t* slots = scratch.slots.data();
-  for (int64_t tile = 0; tile < tiles; tile += kTogether) {
+MEMSTACK_TARGET inline size_t name(const float* scores, const float* bars, int64_t n, int32_t first, int32_t* named) {
+  constexpr int64_t kWide = 4;  // tiles, whose keys are the bits of a word
+  constexpr int kMostly = 2;    // bits of a word at most, mostly: it costs less to take so many than to ask how many
+  int32_t* slots = named;
+  for (int64_t tile = 0; tile * kTile < n; tile += kWide) {
     uint64_t word = 0;
     MEMSTACK_UNROLL
-    for (int64_t t = 0; t < kTogether; ++t) {
+    for (int64_t t = 0; t < kWide; ++t) {
       // Not less: what overflows to NaN stays.
       const __m512 score = _mm512_loadu_ps(scores + (tile + t) * kTile);
       const uint64_t may = _mm512_cmp_ps_mask(score, _mm512_set1_ps(bars[tile + t]), _CMP_NLT_UQ);
@@ -173,45 +178,83 @@ MEMSTACK_TARGET inline size_t name(const Query& query, const float* scores, int6
     while (slots < end) take();
     slots = end;
   }
-  return slots - scratch.slots.data();
+  return slots - named;
 }
 
-// Note the keys of a block that may be among a query's best.
-template <typename Stored>
-MEMSTACK_TARGET void note(
-    Query& query, const Keys& keys, int64_t begin, int64_t end, const float* scores, size_t k, Scratch& scratch) {
-  const int64_t first = begin * kTile, n = std::min(end * kTile, keys.length) - first;
-  const size_t count = name(query, scores, n, static_cast<int32_t>(first), scratch);
-  query.rough.reserve(query.rough.size + count);
-  for (size_t i = 0; i < count; i += kTile) {
-    const __m512i slots = _mm512_loadu_si512(&scratch.slots[i]);
-    const __m512i at = _mm512_sub_epi32(slots, _mm512_set1_epi32(static_cast<int32_t>(first)));
-    const __mmask16 here = lanes(count - i);
-    const __m512 zero = _mm512_setzero_ps();
-    const __m512 far = _mm512_mask_i32gather_ps(zero, here, _mm512_srli_epi32(at, 4), scratch.slack, sizeof(float));
-    const __m512 score = _mm512_mask_i32gather_ps(zero, here, at, scores, sizeof(float));
-    const __m512 own = _mm512_fmadd_ps(score, _mm512_set1_ps(query.scale), _mm512_set1_ps(query.shift));
-    // A rounded score that overflows says nothing of the true one.
-    const __mmask16 known = _mm512_cmp_ps_mask(_mm512_abs_ps(own), _mm512_set1_ps(kInfinity), _CMP_LT_OQ);
-    const __m512 upper = _mm512_mask_add_ps(_mm512_set1_ps(kInfinity), known, own, far);
-    query.rough.push(here, own, upper, slots);
-  }
-  if (query.rough.size >= query.limit) tighten<Stored>(query, keys, k, scratch.ranking);
+// Note 16 keys, or those of them that may be among a query's best, by their sums.
+MEMSTACK_TARGET inline void note(Query& query, __mmask16 may, __m512 score, __m512 slack, __m512i slots) {
+  const __m512 own = _mm512_fmadd_ps(score, _mm512_set1_ps(query.scale), _mm512_set1_ps(query.shift));
+  // A rounded score that overflows says nothing of the true one.
+  const __mmask16 known = _mm512_cmp_ps_mask(_mm512_abs_ps(own), _mm512_set1_ps(kInfinity), _CMP_LT_OQ);
+  query.rough.push(may, own, _mm512_mask_add_ps(_mm512_set1_ps(kInfinity), known, own, slack), slots);
 }
 
-// Let Q queries pass over a block, from whose first scores comes a threshold before any key is noted.
+// Let Q queries pass over the first block that they see: all scores are kept, and from them comes a threshold before
+// any key is noted.
 template <int Q, int T, typename Stored>
-MEMSTACK_TARGET void over(
-    Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k, bool first, Scratch& scratch) {
+MEMSTACK_TARGET void over_first(
+    Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k, Scratch& scratch) {
   float* const scores = scratch.scores.data();
   pass<Q, T>(queries, keys, begin, end, [=](int q, int64_t tile, __m512 score) MEMSTACK_TARGET {
     _mm512_storeu_ps(scores + (q * kBlock + tile - begin) * kTile, score);
   });
+  const int64_t first = begin * kTile, n = std::min(end * kTile, keys.length) - first;
   for (int q = 0; q < Q; ++q) {
+    Query& query = queries[q];
     const float* mine = scores + q * kBlock * kTile;
+    const float widest = scratch.set_slack(query, end - begin);
+    look_ahead(query, mine, n / kTile, k, widest, scratch.ranking);
+    scratch.set_bars(query, end - begin, scratch.bars[q]);
+    const size_t named = name(mine, scratch.bars[q], n, static_cast<int32_t>(first), scratch.slots.data());
+    query.rough.reserve(named);
+    for (size_t i = 0; i < named; i += kTile) {
+      const __m512i slots = _mm512_loadu_si512(&scratch.slots[i]);
+      const __m512i at = _mm512_sub_epi32(slots, _mm512_set1_epi32(static_cast<int32_t>(first)));
+      const __mmask16 here = lanes(named - i);
+      const __m512 zero = _mm512_setzero_ps();
+      const __m512 slack = _mm512_mask_i32gather_ps(zero, here, _mm512_srli_epi32(at, 4), scratch.slack, sizeof(float));
+      note(query, here, _mm512_mask_i32gather_ps(zero, here, at, mine, sizeof(float)), slack, slots);
+    }
+    if (query.rough.size >= query.limit) tighten<Stored>(query, keys, k, scratch.ranking);
+  }
+}
+
+// Note the keys of a tile of a later block.
+template <typename Stored>
+MEMSTACK_TARGET __attribute__((noinline)) void note_tile(
+    Query& query, const Keys& keys, int64_t tile, float residual, float norm, __m512 score, __mmask16 may, size_t k,
+    Ranking& ranking) {
+  const __m512 slack = _mm512_set1_ps(query.norm * residual + query.residual * norm + query.haze);
+  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i slots = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int32_t>(tile * kTile)), lane);
+  query.rough.reserve(query.rough.size + kTile);
+  note(query, may & lanes(keys.length - tile * kTile), score, slack, slots);
+  if (query.rough.size >= query.limit) tighten<Stored>(query, keys, k, ranking);
+}
+
+// Let Q queries pass over a later block, of which few keys are among their best: no score is kept.
+template <int Q, int T, typename Stored>
+MEMSTACK_TARGET void over(Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k, Scratch& scratch) {
+  for (int q = 0; q < Q; ++q) {
     scratch.set_slack(queries[q], end - begin);
-    if (first) look_ahead(queries[q], mine, std::min(end, keys.length / kTile) - begin, k, scratch);
-    note<Stored>(queries[q], keys, begin, end, mine, k, scratch);
+    scratch.set_bars(queries[q], end - begin, scratch.bars[q]);
+  }
+  pass<Q, T>(queries, keys, begin, end, [&](int q, int64_t tile, __m512 score) MEMSTACK_TARGET {
+    const int64_t t = tile - begin;
+    const __mmask16 may = _mm512_cmp_ps_mask(score, _mm512_set1_ps(scratch.bars[q][t]), _CMP_NLT_UQ);
+    if (__builtin_expect(may, 0))
+      note_tile<Stored>(queries[q], keys, tile, scratch.residual[t], scratch.norm[t], score, may, k, scratch.ranking);
+  });
+}
+
+// Let some queries, up to eight at once, pass over a block.
+template <int Q, int T, typename Stored>
+MEMSTACK_TARGET void over_any(
+    Query* queries, const Keys& keys, int64_t begin, int64_t end, size_t k, bool first, Scratch& scratch) {
+  if (first) {
+    over_first<Q, T, Stored>(queries, keys, begin, end, k, scratch);
+  } else {
+    over<Q, T, Stored>(queries, keys, begin, end, k, scratch);
   }
 }
 
@@ -227,9 +270,9 @@ MEMSTACK_TARGET void search_tiles(
     const bool first = back == 0;
     scratch.set_bounds(keys.bounds + block, stop - block);
     size_t q = 0;
-    for (; q + 8 <= queries.size(); q += 8) over<8, 3, Stored>(&queries[q], keys, block, stop, k, first, scratch);
-    for (; q + 2 <= queries.size(); q += 2) over<2, 4, Stored>(&queries[q], keys, block, stop, k, first, scratch);
-    for (; q < queries.size(); ++q) over<1, 8, Stored>(&queries[q], keys, block, stop, k, first, scratch);
+    for (; q + kTogether <= queries.size(); q += kTogether) over_any<kTogether, 3, Stored>(&queries[q], keys, block, stop, k, first, scratch);
+    for (; q + 2 <= queries.size(); q += 2) over_any<2, 4, Stored>(&queries[q], keys, block, stop, k, first, scratch);
+    for (; q < queries.size(); ++q) over_any<1, 8, Stored>(&queries[q], keys, block, stop, k, first, scratch);
   }
 }
 

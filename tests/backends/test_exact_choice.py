@@ -1,0 +1,138 @@
+"""Whether exact search takes its 8-bit first pass on a CPU: by the option, the store, and what the machine can."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.first_pass import made, needs_kernel
+from helpers.hard_keys import random
+from memstack_exact import choice
+from memstack_exact.cpu import compiler, first_pass, library
+from torch import Tensor
+
+from memstack import BackendUnavailableError, MemoryShape, create_memory
+from memstack.contract.errors import MemstackError
+
+
+def no_room() -> Tensor:
+    raise OSError("no space left on device")
+
+
+def broken_compiler() -> bytes:
+    raise OSError("c++ said: no such header\nat all")
+
+
+def no_compiler() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler.shutil, "which", lambda name: None)
+        return COMPILED()
+
+
+def failing_compiler() -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "FLAGS", ("--no-such-flag",))
+        return COMPILED()
+
+
+class OldProcessor(bytes):
+    @staticmethod
+    def available() -> bool:
+        return False
+
+
+COMPILED = library._compiled
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A machine on which the loop cannot be had."""
+    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path))
+    monkeypatch.setattr(library, "_compiled", request.param)
+    monkeypatch.setattr(library, "_loaded", lambda library: request.param())
+    library.outcome.cache_clear()
+    yield
+    library.outcome.cache_clear()
+
+
+SMALL = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
+Logged = Callable[[], list[tuple[int, str]]]
+"""Gives the levels and lines that the choice of a first pass has logged."""
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Logged:
+    choice._log_once.cache_clear()
+    caplog.set_level(logging.INFO, logger=choice.__name__)
+    return lambda: [(level, line) for name, level, line in caplog.record_tuples if name == choice.__name__]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (broken_compiler, "failed (c++ said: no such header); first_pass = 'none' needs no compiler"),
+        (no_compiler, "install g++ or clang, or name one in CXX"),
+        (failing_compiler, "--no-such-flag"),
+        (OldProcessor, "AVX-512 VNNI"),
+    ],
+    indirect=["broken"],
+)
+@pytest.mark.usefixtures("broken")
+def test_where_it_cannot_run_that_is_one_line(message: str) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        create_memory("exact", SMALL, first_pass="int8")
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("broken", [no_compiler], indirect=True)
+@pytest.mark.usefixtures("broken")
+def test_by_default_a_machine_that_cannot_searches_without_it_and_says_why_once(logged: Logged) -> None:
+    memory, another = made(SMALL), made(SMALL)
+    memory.add(random(1, 1, 64, 8), random(1, 1, 64, 1))
+    assert bool(memory.search(random(1, 1, 3, 8), 4).mask.all())
+    assert memory.first_pass is None
+    assert another.first_pass is None
+    [(level, reason)] = logged()
+    assert level == logging.WARNING
+    assert "install g++ or clang" in reason
+
+
+@pytest.mark.parametrize("broken", [OldProcessor], indirect=True)
+@pytest.mark.usefixtures("broken")
+def test_what_nobody_can_mend_is_no_warning(logged: Logged) -> None:
+    assert made(SMALL).first_pass is None
+    [(level, reason)] = logged()
+    assert level == logging.INFO
+    assert "AVX-512 VNNI" in reason
+
+
+@needs_kernel
+def test_by_default_it_is_taken() -> None:
+    assert isinstance(made(SMALL).first_pass, first_pass.CpuFirstPass)
+
+
+def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:
+    with pytest.raises(BackendUnavailableError, match="on a CPU it is 'int8'"):
+        create_memory("exact", SMALL, first_pass="bfloat16")
+    with pytest.raises(MemstackError, match="which dtype = 'int8' has not"):
+        create_memory("exact", SMALL, first_pass="int8", dtype="int8")
+    assert made(SMALL, dtype="int8").first_pass is None
+
+
+@needs_kernel
+def test_codes_lie_where_the_store_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
+    """In files, where more is stored than memory holds; where those do not fit, it does without."""
+    whole, in_files = (create_memory("exact", SMALL, folder=folder) for folder in (None, tmp_path))
+    for memory in (whole, in_files):
+        memory.add(random(1, 1, 100, 8), random(1, 1, 100, 1))
+    queries = random(1, 1, 5, 8)
+    assert torch.equal(whole.search(queries, 4).positions, in_files.search(queries, 4).positions)
+    folders = []
+    monkeypatch.setattr(first_pass, "new_zeros", lambda size, dtype, store: folders.append(store.folder) or no_room())
+    memory = made(SMALL, folder=tmp_path)
+    assert folders == [tmp_path]
+    assert memory.first_pass is None
+    [(_, reason)] = logged()
+    assert "GB beside the store" in reason
