@@ -1,0 +1,78 @@
+"""From what each shard has found, or holds, to one answer and one state."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memstack.contract.shape import MemoryShape
+from memstack.contract.state import new_state
+from memstack.wrappers.sharded.positions import of_rank
+from memstack.wrappers.sharded.shard import Part
+
+LARGEST = 2**31 - 1
+"""Of the numbers that say how old an entry is, as they travel."""
+
+
+class Merged(NamedTuple):
+    """The k best of all shards, best first."""
+
+    scores: Float[Tensor, "rows query_heads q k"]
+    positions: Int[Tensor, "rows query_heads q k"]
+    source: Int[Tensor, "rows query_heads q k"]
+    """Where each was: shard * k + the column there."""
+
+
+def packed(
+    scores: Float[Tensor, "rows query_heads q k"], positions: Int[Tensor, "rows query_heads q k"], written: Tensor
+) -> Float[Tensor, "rows query_heads q two_k"]:
+    """Return scores and positions as they travel, eight bytes a column: a position as how many came after it."""
+    ages = (written[:, None, None, None] - 1 - positions).masked_fill_(positions < 0, -1)
+    return torch.cat([scores, ages.to(torch.int32).view(torch.float32)], -1)
+
+
+def merged(
+    found: Float[Tensor, "shards rows query_heads q two_k"], written: Int[Tensor, " rows"], capacity: int
+) -> Merged:
+    """Keep the k best of what the shards have packed: by score, then by slot, as one store of all entries would."""
+    scores, ages = (part.movedim(0, 3).flatten(3) for part in found.chunk(2, -1))
+    ages = ages.contiguous().view(torch.int32).long()
+    positions = (written[:, None, None, None] - 1 - ages).masked_fill_(ages < 0, -1)
+    # One number to sort by. Of floats the bits are in order, but for those below zero, which are in the opposite one.
+    bits = (scores + 0.0).view(torch.int32).long()
+    keys = torch.where(bits < 0, bits ^ LARGEST, bits) * 2**32 + (LARGEST - positions % capacity)
+    keys = keys.masked_fill_(positions < 0, torch.iinfo(torch.int64).min)
+    source = keys.topk(found.shape[-1] // 2, sorted=True).indices
+    return Merged(scores.gather(-1, source), positions.gather(-1, source), source)
+
+
+def joined(shape: MemoryShape, parts: Sequence[Part], written: Int[Tensor, " rows"]) -> dict[str, Tensor]:
+    """Return the state of one memory that holds what all shards hold, in the order of their positions."""
+    live = written.clamp(max=shape.capacity)
+    n = int(live.max())
+    keys, values = (
+        part.new_zeros(shape.rows, shape.heads, n, part.shape[-1]) for part in (parts[0].keys, parts[0].values)
+    )
+    for part in parts:
+        column = torch.arange(part.positions.shape[1], dtype=torch.int64, device="cpu")
+        rows, columns = (column < part.counts[:, None]).nonzero(as_tuple=True)
+        places = part.positions[rows, columns] - (written - live)[rows]
+        keys[rows, :, places] = part.keys[rows, :, columns]
+        values[rows, :, places] = part.values[rows, :, columns]
+    return new_state(shape, keys, values, written)
+
+
+def share(keys: Tensor, values: Tensor, written: Int[Tensor, " rows"], capacity: int, rank: int, shards: int) -> Part:
+    """Return what falls on a rank of a state's entries, oldest first: position p on rank p modulo ``shards``."""
+    live = written.clamp(max=capacity)
+    columns, counts = of_rank(written - live, live, rank, shards)
+    gone = (torch.arange(columns.shape[1], dtype=torch.int64, device="cpu") >= counts[:, None])[:, None, :, None]
+
+    def taken(stored: Tensor) -> Tensor:
+        at = columns.clamp(max=max(stored.shape[2] - 1, 0)).to(stored.device)[:, None, :, None]
+        part = stored.gather(2, at.expand(-1, stored.shape[1], -1, stored.shape[3]))
+        return part.masked_fill_(gone.to(stored.device), 0)
+
+    return Part(taken(keys), taken(values), (written - live)[:, None] + columns, counts)
