@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from jaxtyping import Int
 from torch import Tensor
@@ -45,8 +46,8 @@ class DealtMemory(MemoryWrapper):
 
     def _ask(self, search: Callable[[Tensor, int], SearchResult], queries: Tensor, k: int) -> SearchResult:
         group = self.memory.group
-        dealt = queries.ndim == 4  # what is no question at all is refused there
-        found = search(queries[:, :, group.rank :: group.size] if dealt else queries, k)
+        is_dealt = isinstance(cast(object, queries), Tensor) and queries.ndim == 4  # else it is refused there
+        found = search(queries[:, :, group.rank :: group.size] if is_dealt else queries, k)
         turns = Turns(group, queries.shape[2])
         scores, positions = turns.together(found.scores), turns.together(found.positions)
         return SearchResult(scores, positions, DealtEntries(found.entries, turns, tuple(scores.shape)))

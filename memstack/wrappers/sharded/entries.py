@@ -79,13 +79,13 @@ class ShardedEntries(Entries):
         return self._sums(weights, self.local.mix)
 
     def _products(self, name: str, operand: Tensor, dim: int, local: Operation) -> Tensor:
-        with self.exchange.group.turn:
+        with self.exchange.group:
             self._agree("dot", name, operand, (*self.source.shape[:3], dim))
             found = self._chosen(self.exchange.back(local(self.exchange.to_all(operand))))
         return found.masked_fill_(self.missing, 0).to(operand.device, at_least_float32(operand))
 
     def _sums(self, weights: Tensor, local: Operation) -> Tensor:
-        with self.exchange.group.turn:
+        with self.exchange.group:
             self._agree("mix", "weights", weights, tuple(self.source.shape))
             given = weights.detach().cpu().masked_fill(self.missing, 0)
             spread = given.new_zeros(*given.shape[:3], self.exchange.group.size * self.k)
@@ -96,7 +96,7 @@ class ShardedEntries(Entries):
 
     def _read(self, local: Callable[[], Tensor]) -> Tensor:
         """Fetch what was found: all k columns of every shard, for this rank's queries."""
-        with self.exchange.group.turn:
+        with self.exchange.group:
             self._agree("read")
             found = local()
             fetched = self.exchange.back(found.flatten(3)).unflatten(-1, found.shape[3:])

@@ -25,8 +25,7 @@ class ShardGroup:
         import torch.distributed as dist  # only where there are several ranks
 
         self.ranks, self.limit, self.size = ranks, limit, len(ranks)
-        self.turn = RLock()
-        """Held for a call, so that another thread's exchanges do not come between its own."""
+        self._turn = RLock()
         self.numbers = count()
         """Of the memories that lie on these ranks."""
         self._process, self._lost = os.getpid(), ""
@@ -41,6 +40,14 @@ class ShardGroup:
 
     def __str__(self) -> str:
         return f"the group of ranks {', '.join(map(str, self.ranks))}"
+
+    def __enter__(self) -> None:
+        """Begin a call: until its end no other thread's exchanges come between its own."""
+        self.check_usable()
+        self._turn.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
 
     def __deepcopy__(self, _: object) -> "ShardGroup":
         return self  # copies of a memory lie on the same ranks

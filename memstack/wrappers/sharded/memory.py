@@ -11,7 +11,7 @@ from memstack.contract.errors import ShapeError
 from memstack.contract.memory import Memory
 from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
-from memstack.contract.state import check_state
+from memstack.contract.state import check_state, new_state
 from memstack.contract.validation import Padded, check_reset, check_search, check_select
 from memstack.contract.version import Version
 from memstack.wrappers.sharded.agreement import Call, Told, Words, agree, dtype_number
@@ -49,16 +49,9 @@ class ShardedMemory(Memory):
         """The ranks that it lies on."""
         self.shard = Shard(shape, make, shards, self.group.rank)
         """What lies here."""
+        self.device, self.exact = self.shard.local.device, self.shard.local.exact
         self._number, self._version = next(self.group.numbers), Version()
         self._changes = self._searches = 0
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return self.shard.local.device
-
-    @property
-    def exact(self) -> bool:  # type: ignore[override]
-        return self.shard.local.exact
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
@@ -74,7 +67,7 @@ class ShardedMemory(Memory):
         *,
         padded: Padded = "right",
     ) -> None:
-        with self.group.turn:
+        with self.group:
             words = self._agree("add", lambda: Told(self.shard.local.check_add(keys, values, lengths, padded=padded)))
             self._version.bump()
             self.shard.add(keys, values, words.counts, padded)
@@ -88,7 +81,7 @@ class ShardedMemory(Memory):
         *,
         padded: Padded = "right",
     ) -> Int[Tensor, " rows"]:
-        with self.group.turn:
+        with self.group:
             check = lambda: Told(self.shard.local.check_add(keys, values, lengths, padded=padded))  # noqa: E731
             return self._agree("check_add", check).own_counts.clone()
 
@@ -103,7 +96,7 @@ class ShardedMemory(Memory):
             check_search(self.shape, queries, k)
             return Told(sizes=(queries.shape[2], queries.shape[1], int(k), 2 * dtype_number(queries) + exactly))
 
-        with self.group.turn:
+        with self.group:
             words = self._agree("search", check)
             words.check_same("query_heads, k and dtype of a search", [sizes[1:] for sizes in words.sizes])
             exchange = Exchange(self.group, queries.shape[2], words.most(0))
@@ -128,7 +121,7 @@ class ShardedMemory(Memory):
     # What all ranks are told alike -----------------------------------------------------------------------------------
 
     def reset(self, rows: Bool[Tensor, " rows"] | None = None) -> None:
-        with self.group.turn:
+        with self.group:
             if _names_no_row(rows, self.shape.rows):
                 self._version.bump()  # a training loop asks this at every step: nothing to say to the others
                 return
@@ -140,7 +133,7 @@ class ShardedMemory(Memory):
             self._changes = words.latest + 1
 
     def select(self, rows: Int[Tensor, " rows"]) -> None:
-        with self.group.turn:
+        with self.group:
             words = self._agree("select", lambda: Told(check_select(self.shape, rows)))
             words.check_same("the rows of a select", words.counts.tolist())
             self._version.bump()
@@ -158,9 +151,9 @@ class ShardedMemory(Memory):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the data of all shards, on every rank: as that of one memory, which any backend can load.
 
-        It is fetched from all of them; ``shard_state_dict`` is what lies here.
+        It is fetched from all of them; ``shard_state_dict`` gives what lies here.
         """
-        with self.group.turn:
+        with self.group:
             words = self._agree("state_dict", lambda: Told(self.shard.positions.live))
             n, part = int(words.counts.max()), self.shard.part()
             keys, values = (self.group.gather(_widened(stored, n)) for stored in (part.keys, part.values))
@@ -168,6 +161,14 @@ class ShardedMemory(Memory):
         parts = [Part(*each) for each in zip(keys, values, positions, words.counts, strict=True)]
         state = joined(self.shape, parts, self.written)
         return {name: held.to(self.device) if name in ("keys", "values") else held for name, held in state.items()}
+
+    def shard_state_dict(self) -> dict[str, Tensor]:
+        """Return what lies on this rank, and send nothing; ``join_shards`` makes one state of those of all ranks."""
+        part = self.shard.part()
+        return new_state(self.shape, part.keys, part.values, self.written) | {
+            "positions": part.positions,
+            "counts": part.counts.clone(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Replace everything stored by a saved state, of which every rank is given the whole and keeps its share."""
@@ -178,7 +179,7 @@ class ShardedMemory(Memory):
             self.shard.local.check_add(state["keys"], state["values"], written.clamp(max=self.shape.capacity))
             return Told(written)
 
-        with self.group.turn:
+        with self.group:
             words = self._agree("load_state_dict", check, resumes=True)
             words.check_same("the state to load", words.counts.tolist())
             written, group = words.own_counts.clone(), self.group

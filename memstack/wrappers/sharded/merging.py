@@ -1,17 +1,19 @@
 """From what each shard has found, or holds, to one answer and one state."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memstack.contract.errors import StateError
 from memstack.contract.shape import MemoryShape
-from memstack.contract.state import new_state
+from memstack.contract.state import new_state, shape_of
 from memstack.wrappers.sharded.positions import of_rank
 from memstack.wrappers.sharded.shard import Part
 
+SHARD_PARTS = {"keys", "values", "positions", "counts", "written", "shape", "format"}
 LARGEST = 2**31 - 1
 """Of the numbers that say how old an entry is, as they travel."""
 
@@ -46,6 +48,28 @@ def merged(
     keys = keys.masked_fill_(positions < 0, torch.iinfo(torch.int64).min)
     source = keys.topk(found.shape[-1] // 2, sorted=True).indices
     return Merged(scores.gather(-1, source), positions.gather(-1, source), source)
+
+
+def join_shards(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the state of one memory from ``shard_state_dict`` of all its ranks, in any order.
+
+    Raises:
+        StateError: they are not of one memory at one time, or not all that there are.
+    """
+    if not states or any(set(state) != SHARD_PARTS for state in states):
+        raise StateError(
+            f"the states of shards have the parts {', '.join(sorted(SHARD_PARTS))}; load others as they are"
+        )
+    shape, written = shape_of(states[0]), states[0]["written"]
+    if not all(torch.equal(state["written"], written) and shape_of(state) == shape for state in states):
+        raise StateError("the states of shards are not of one memory at one time: save all of them at the same step")
+    parts = [Part(*(state[name] for name in Part._fields)) for state in states]
+    held, live = torch.stack([part.counts for part in parts]).sum(0), written.clamp(max=shape.capacity)
+    if not torch.equal(held, live):
+        raise StateError(
+            f"the states of {len(states)} shards hold {held.tolist()} entries of {live.tolist()}: join all"
+        )
+    return joined(shape, parts, written)
 
 
 def joined(shape: MemoryShape, parts: Sequence[Part], written: Int[Tensor, " rows"]) -> dict[str, Tensor]:

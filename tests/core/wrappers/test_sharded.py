@@ -1,13 +1,14 @@
 """A memory over several ranks beside lists that hold everything, and beside one process that does."""
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 from helpers.ranks import on_ranks
-from helpers.sharded import sharded
+from helpers.sharded import refusal, sharded
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -15,6 +16,7 @@ from memstack import Memory, MemoryShape, SearchResult, ShapeError, ShardError, 
 from memstack.testing.assertions import ensure_same_state, ensure_true_answer
 from memstack.testing.harness import Data
 from memstack.testing.oracle import Oracle
+from memstack.wrappers.sharded import join_shards
 from memstack.wrappers.sharded.merging import LARGEST
 
 SHAPE = MemoryShape(rows=3, heads=2, key_dim=8, value_dim=6, capacity=50)
@@ -180,23 +182,44 @@ def test_many_ranks_answer_as_one_process_does(ranks: int) -> None:
 # Saving, and another number of ranks ---------------------------------------------------------------------------------
 
 
-def saved(rank: int, ranks: int, state: dict[str, Any] | None) -> dict[str, Any]:
-    """Load a state, if there is one, or fill; add some more, and return the state as lists."""
+State = dict[str, Any]
+
+
+def as_lists(state: Mapping[str, Tensor]) -> State:
+    return {name: part.tolist() for name, part in state.items()}
+
+
+def as_tensors(state: State) -> dict[str, Tensor]:
+    return {name: torch.tensor(part) for name, part in state.items()}
+
+
+def saved(rank: int, ranks: int, state: State | None) -> tuple[State, State]:
+    """Fill, or load a state; return that of the whole, and of the part that lies on a rank."""
     memory, data = sharded(SHAPE, ranks), Data(SHAPE, seed=5)
     if state is None:
         keys, values = data.keys(70), data.values(70)
         memory.add(keys[:, :, rank::ranks], values[:, :, rank::ranks])
     else:
-        memory.load_state_dict({name: torch.tensor(part) for name, part in state.items()})
-    return {name: part.tolist() for name, part in memory.state_dict().items()}
+        memory.load_state_dict(as_tensors(state))
+    return as_lists(memory.state_dict()), as_lists(memory.shard_state_dict())
 
 
 @pytest.mark.parametrize("ranks", [(1, 2), pytest.param((2, 4), marks=pytest.mark.long)])
 def test_another_number_of_ranks_goes_on_from_a_state(ranks: tuple[int, int]) -> None:
     first, second = ranks
-    states = on_ranks(first, saved, first, None)
-    again = on_ranks(second, saved, second, states[0])
-    assert all(state == states[0] for state in [*states, *again])
+    begun = on_ranks(first, saved, first, None)
+    whole = begun[0][0]
+    gone_on = on_ranks(second, saved, second, whole)
+    for told in (begun, gone_on):
+        assert all(state == whole for state, _ in told)
+        parts = [as_tensors(part) for _, part in told]
+        assert as_lists(join_shards(parts[::-1])) == whole
+        older = dict(parts[0], written=parts[0]["written"] - 1)
+        assert len(told) == 1 or refusal(lambda: join_shards(parts[1:])).startswith("StateError: the states of ")  # noqa: B023
+        assert refusal(lambda: join_shards([*parts, older])).endswith("save all of them at the same step")  # noqa: B023
+    assert refusal(lambda: join_shards([as_tensors(whole)])).startswith(
+        "StateError: the states of shards have the parts"
+    )
 
 
 # Without ranks -------------------------------------------------------------------------------------------------------
