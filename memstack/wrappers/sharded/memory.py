@@ -1,7 +1,7 @@
 """ShardedMemory: one memory over several ranks, each of which adds and asks on its own."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -82,8 +82,10 @@ class ShardedMemory(Memory):
         padded: Padded = "right",
     ) -> Int[Tensor, " rows"]:
         with self.group:
-            check = lambda: Told(self.shard.local.check_add(keys, values, lengths, padded=padded))  # noqa: E731
-            return self._agree("check_add", check).own_counts.clone()
+            words = self._agree(
+                "check_add", lambda: Told(self.shard.local.check_add(keys, values, lengths, padded=padded))
+            )
+            return words.own_counts.clone()
 
     def search(self, queries: Float[Tensor, "rows query_heads q key_dim"], k: int) -> SearchResult:
         return self._search(queries, k, exactly=False)
@@ -104,7 +106,6 @@ class ShardedMemory(Memory):
             best = exchange.back(packed(found.scores, found.positions, written := self.written))
         answer = merged(best, written, self.shape.capacity)
         self._searches += 1
-        fresh = self._version.guard()
         entries = ShardedEntries(
             exchange=exchange,
             call=Call("read", self._number, self._searches, 0),
@@ -114,7 +115,7 @@ class ShardedMemory(Memory):
             k=int(k),
             dims=(self.shape.key_dim, self.shape.value_dim),
             device=queries.device,
-            check=fresh,
+            check=self._version.guard(),
         )
         return SearchResult(answer.scores.to(queries.device), answer.positions.to(queries.device), entries)
 
@@ -122,11 +123,12 @@ class ShardedMemory(Memory):
 
     def reset(self, rows: Bool[Tensor, " rows"] | None = None) -> None:
         with self.group:
-            if _names_no_row(rows, self.shape.rows):
+            named = _rows_named(rows, self.shape.rows)
+            if named == 0:
                 self._version.bump()  # a training loop asks this at every step: nothing to say to the others
                 return
-            whole = rows is None or (rows.dtype == torch.bool and bool(rows.all()))
-            words = self._agree("reset", lambda: Told(check_reset(self.shape, rows).long()), resumes=whole)
+            resumes = named == self.shape.rows
+            words = self._agree("reset", lambda: Told(check_reset(self.shape, rows).long()), resumes)
             words.check_same("the rows of a reset", words.counts.tolist())
             self._version.bump()
             self.shard.reset(words.own_counts.bool())
@@ -200,10 +202,12 @@ class ShardedMemory(Memory):
         return agree(self.group, Call(verb, self._number, self._changes, self.shape.rows, resumes), checked)
 
 
-def _names_no_row(mask: Tensor | None, rows: int) -> bool:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != (rows,):
-        return False
-    return not bool(mask.any())
+def _rows_named(mask: Tensor | None, rows: int) -> int | None:
+    """How many rows a mask names; None of what is no such mask, and has to be refused on all ranks."""
+    if mask is None:
+        return rows
+    fits = isinstance(cast(object, mask), Tensor) and mask.dtype == torch.bool and tuple(mask.shape) == (rows,)
+    return int(mask.sum()) if fits else None
 
 
 def _widened(stored: Tensor, n: int) -> Tensor:

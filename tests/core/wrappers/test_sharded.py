@@ -222,7 +222,21 @@ def test_another_number_of_ranks_goes_on_from_a_state(ranks: tuple[int, int]) ->
     )
 
 
-# Without ranks -------------------------------------------------------------------------------------------------------
+# Groups, and no ranks ------------------------------------------------------------------------------------------------
+
+
+def in_groups(rank: int) -> tuple[list[int], str, str]:
+    """Add as many entries as the rank says, to a memory of two ranks out of four; what it holds then."""
+    memory, data = sharded(SHAPE, 2), Data(SHAPE)
+    memory.add(data.keys(rank + 1), data.values(rank + 1))
+    return memory.lengths.tolist(), str(memory.group), refusal(lambda: sharded(SHAPE, 3))
+
+
+def test_more_ranks_than_shards_are_as_many_groups() -> None:
+    for rank, (lengths, group, odd) in enumerate(on_ranks(4, in_groups)):
+        assert lengths == [3 if rank < 2 else 7] * SHAPE.rows
+        assert group == f"the group of ranks {'0, 1' if rank < 2 else '2, 3'}"
+        assert odd == "ShardError: memory.shards should divide the number of ranks, got 3 for 4 ranks"
 
 
 def test_one_process_is_told_what_it_takes() -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -46,6 +46,10 @@ REFUSED: dict[str, tuple[type[Exception], Refused]] = {
     "another k": (ShapeError, lambda rank, m, d: m.search(d.queries(2), 2 + rank)),
     "another dtype": (ShapeError, lambda rank, m, d: m.search(d.queries(2).to((torch.half, torch.float)[rank]), 2)),
     "a mask of another length": (ShapeError, lambda rank, m, _: m.reset(torch.arange(2 + rank) > 0)),
+    "a list": (
+        ShapeError,
+        lambda rank, m, _: m.reset(cast(Any, [True, True]) if rank else torch.tensor([True, False])),
+    ),
     "another mask": (ShapeError, lambda rank, m, _: m.reset(torch.tensor([rank == 0, True]))),
     "a row that is none": (ShapeError, lambda rank, m, _: m.select(torch.tensor([rank + 1, 0]))),
     "other rows": (ShapeError, lambda rank, m, _: m.select(torch.tensor([rank, 0]))),
