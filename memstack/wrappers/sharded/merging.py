@@ -40,14 +40,17 @@ def merged(
 ) -> Merged:
     """Keep the k best of what the shards have packed: by score, then by slot, as one store of all entries would."""
     scores, ages = (part.movedim(0, 3).flatten(3) for part in found.chunk(2, -1))
-    ages = ages.contiguous().view(torch.int32).long()
-    positions = (written[:, None, None, None] - 1 - ages).masked_fill_(ages < 0, -1)
+    ages = ages.view(torch.int32).long()
+    newest = (written - 1)[:, None, None, None]
+    slots = newest % capacity - ages
+    slots = torch.where(slots < 0, slots + capacity, slots)
     # One number to sort by. Of floats the bits are in order, but for those below zero, which are in the opposite one.
     bits = (scores + 0.0).view(torch.int32).long()
-    keys = torch.where(bits < 0, bits ^ LARGEST, bits) * 2**32 + (LARGEST - positions % capacity)
-    keys = keys.masked_fill_(positions < 0, torch.iinfo(torch.int64).min)
+    keys = torch.where(bits < 0, bits ^ LARGEST, bits).mul_(2**32).add_(LARGEST - slots)
+    keys.masked_fill_(ages < 0, torch.iinfo(torch.int64).min)
     source = keys.topk(found.shape[-1] // 2, sorted=True).indices
-    return Merged(scores.gather(-1, source), positions.gather(-1, source), source)
+    age = ages.gather(-1, source)
+    return Merged(scores.gather(-1, source), (newest - age).masked_fill_(age < 0, -1), source)
 
 
 def join_shards(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -76,7 +76,10 @@ class Positions(Copied):
 
     def of(self, local: Int[Tensor, "rows heads q k"]) -> Int[Tensor, "rows heads q k"]:
         """Return the positions of entries by the shard's own numbers; -1 for missing ones and what is outgrown."""
-        found = self._ring.gather(1, (local.clamp(min=0) % self.capacity).flatten(1)).view(local.shape)
+        # The modulus, for the numbers of what lies here: they are of the last round, or of the one before.
+        slots = local - (self.added // self.capacity * self.capacity)[:, None, None, None]
+        slots = torch.where(slots < 0, slots + self.capacity, slots).clamp_(min=0)
+        found = self._ring.gather(1, slots.flatten(1)).view(local.shape)
         return found.masked_fill_(local < self.first[:, None, None, None], -1)
 
     def oldest_first(self) -> tuple[Int[Tensor, "rows n"], Bool[Tensor, "rows n"]]:
