@@ -1,8 +1,8 @@
 """One memory over several ranks beside one process that holds all of it: ``python -m benchmarks.goals.sharded``.
 
 A step is what a memory layer does forward and backward, on drifting unit keys, beyond the capacity: on each rank for
-its own queries, in the one process for those of all ranks. Times are of the CPU, of all threads of a process, the least
-of several steps: what else the machine does counts little. The ranks talk through the loopback device. Ten minutes.
+its own queries, in the one process for those of all ranks. Times are of the CPU, of all threads of a process, each the
+least of several: what else the machine does counts little. The ranks talk through the loopback device. Five minutes.
 """
 
 import json
@@ -98,7 +98,7 @@ def worker(rank: int, ranks: int, capacity: int, repeats: int, folder: str) -> N
         dist.barrier()
         watched.seconds, watched.bytes = 0.0, 0
         steps.append((_took(lambda: step(memory, own)), watched.seconds, watched.bytes))
-    seconds, exchanges, received = min(steps)
+    seconds, exchanges, received = (min(each) for each in zip(*steps, strict=True))
     with in_turn(rank, ranks):
         local = least(repeats, lambda: step(memory.shard.local, queries))
         one = least(repeats, lambda: step(alone, queries)) if alone is not None else 0.0
