@@ -148,7 +148,7 @@ def step(memory: Memory, queries: Tensor) -> list[Tensor]:
 def beside_one_process(rank: int, ranks: int) -> dict[str, Any]:
     """Largest differences from one process, and bytes received."""
     draw = torch.Generator().manual_seed(0)
-    memory, alone = sharded(WIDE, ranks), create_memory("exact", WIDE)
+    memory, alone = sharded(WIDE, ranks, first_pass="auto"), create_memory("exact", WIDE)
     counted, centre, adding = Counted(memory), torch.randn(2, 2, 1, 64, generator=draw), []
     for _ in range(WIDE.capacity // (ranks * BLOCK) + 3):
         centre = normalize(centre + 0.04 * torch.randn(2, 2, 1, 64, generator=draw), dim=-1)
