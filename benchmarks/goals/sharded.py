@@ -27,7 +27,8 @@ from memstack.wrappers.sharded import ShardedMemory
 ROWS, HEADS, DIM, QUERIES, K, BLOCK = 2, 4, 64, 256, 32, 4096
 GAINS = {(262144, 2): 1.6, (262144, 4): 2.4}
 SHARE, BYTES = 0.10, 1700
-"""Of a rank's time, exchanges at most; bytes received for a query and (row, head), from each other rank."""
+"""Of a rank's time, exchanges at most, at these sizes; bytes received for a query and (row, head), from each other
+rank, at any."""
 
 
 class Cell(NamedTuple):
@@ -124,7 +125,7 @@ def measure(capacity: int, ranks: int, repeats: int) -> Cell:
 
 
 def main(
-    entries: Annotated[list[int], typer.Option(help="Capacity of a memory; may be repeated.")] = [65536, 262144],  # noqa: B006
+    entries: Annotated[list[int], typer.Option(help="Capacity of a memory; may be repeated.")] = [16384, 65536, 262144],  # noqa: B006
     ranks: Annotated[list[int], typer.Option(help="Ranks that share it; may be repeated.")] = [2, 4],  # noqa: B006
     repeats: Annotated[int, typer.Option(min=1, help="Steps, of which the fastest counts.")] = 7,
 ) -> None:
@@ -139,7 +140,7 @@ def main(
             lines.add_row(
                 f"{capacity:,}, {size}",
                 f"{1e3 * cell.rank:.0f}",
-                f"{share:.1%}{'' if share <= SHARE else ' (short)'}",
+                f"{share:.1%}{'' if goal is None or share <= SHARE else ' (short)'}",
                 f"{1e3 * cell.local:.0f}",
                 f"{1e3 * cell.one:.0f}",
                 f"{gain:.2f}{'' if goal is None or gain >= goal else ' (short)'}",
