@@ -80,6 +80,10 @@ class ForkError(MemstackError, RuntimeError):
     """A memory is used in a process that was forked from its own, into which what it needs did not come along."""
 
 
+class ShardError(MemstackError, RuntimeError):
+    """Of the ranks that a memory lies on one is gone, stands still or is out of step; or there are no such ranks."""
+
+
 class OptionsError(MemstackError, ValueError):
     """A backend or a corpus was given an option it does not have, or a value it cannot use."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
@@ -10,6 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
 from memstack.plugins.config_text import DEEPEST, QUOTED, check_texts, parse_setting, quoted, read_toml
+from memstack.plugins.placement import PLACEMENT
 from memstack.plugins.secrets import fields_of, inner_model, keeps_secret, without_secrets
 
 
@@ -44,6 +45,10 @@ class MemoryConfig(Frozen):
     options: dict[str, Any] = {}
     """Exactly the fields of that backend's Options."""
     probe: ProbeConfig = ProbeConfig()
+    shards: Annotated[int, Field(gt=0, le=2**16), PLACEMENT] = 1
+    """Ranks of torch.distributed that hold a memory together, each a part of its entries; they divide the ranks."""
+    shard_limit: Annotated[float, Field(gt=0, le=1e6), PLACEMENT] = 60.0
+    """Seconds after which a rank that says nothing to the others is an error on them."""
 
 
 Config = TypeVar("Config", bound=BaseModel)

@@ -75,8 +75,7 @@ def check_memory(
     chosen = {"backend": backend if isinstance(backend, str) else staticmethod(backend)}
     given = {"options": options, "exact": exact, "recall_floor": recall_floor}
     contract: MemoryContract = type("Checked", (MemoryContract,), chosen | given)()
-    contract.make()
-    return _report(contract, only)
+    return check_contract(contract, only)
 
 
 def check_corpus(
@@ -89,17 +88,18 @@ def check_corpus(
     """
     chosen = {"corpus": corpus if isinstance(corpus, str) else staticmethod(corpus), "options": options}
     contract: CorpusContract = type("Checked", (CorpusContract,), chosen)()
-    contract.make()
-    return _report(contract, only)
+    return check_contract(contract, only)
 
 
 def promises(contract: type[Contract] = MemoryContract) -> list[str]:
     """Return the names of a contract's test methods, in the order in which they are written."""
     classes = reversed(contract.__mro__)
-    return [name for owner in classes for name in vars(owner) if name.startswith("test_")]
+    return [*dict.fromkeys(name for owner in classes for name in vars(owner) if name.startswith("test_"))]
 
 
-def _report(contract: Contract, only: Collection[str] | None) -> Report:
+def check_contract(contract: Contract, only: Collection[str] | None = None) -> Report:
+    """Test every promise of a contract that is set up as for pytest, or ``only`` those of these names."""
+    contract.make()
     names = promises(type(contract))
     if only is not None and (unknown := set(only) - set(names)):
         raise ValueError(f"the contract has no promise called {', '.join(sorted(unknown))}")

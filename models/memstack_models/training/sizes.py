@@ -148,7 +148,7 @@ def _remembered(
     if memory is None:
         return
     options = registry().options(memory.backend, registry().place_options(memory.backend, memory.options, device))
-    dims = {"key_dim": model.head_dim, "value_dim": model.head_dim, "capacity": memory.capacity}
+    dims = {"key_dim": model.head_dim, "value_dim": model.head_dim, "capacity": -(-memory.capacity // memory.shards)}
     shape = MemoryShape(rows=rows // banks, heads=model.kv_heads, **dims)
     numbers = f"{rows} rows x {shape.heads} heads x {shape.capacity:,} entries x ({shape.key_dim} + {shape.value_dim})"
     index = registry().index_bytes(memory.backend, shape, options) if indices else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from memstack import MemoryBank, MemoryShape
 from memstack.plugins.config import MemoryConfig
 from memstack.plugins.registry import registry
+from memstack.wrappers.sharded import DealtMemory, ShardedMemory
 from memstack_models.data.reader import Reader, Segment
 from memstack_models.transformer.cache import Cache
 from memstack_models.transformer.config import ModelConfig
@@ -55,7 +57,10 @@ class Stream:
 
 
 def create_bank(model: ModelConfig, memory: MemoryConfig, rows: int, device: torch.device) -> MemoryBank:
-    """Build a memory for every memory layer, its store on the model's device if that backend's search can run there."""
+    """Build a memory for every memory layer, its store on the model's device if that backend's search can run there.
+
+    With ``memory.shards`` it lies on as many ranks, which all run alike.
+    """
     shape = MemoryShape(
         rows=rows,
         heads=model.kv_heads,
@@ -64,7 +69,15 @@ def create_bank(model: ModelConfig, memory: MemoryConfig, rows: int, device: tor
         capacity=memory.capacity,
     )
     options = registry().place_options(memory.backend, memory.options, device)
-    return MemoryBank.create(memory.backend, shape, model.memory_layers, **options)
+    if memory.shards == 1:
+        return MemoryBank.create(memory.backend, shape, model.memory_layers, **options)
+    part = partial(registry().create, memory.backend, **options)
+    return MemoryBank(
+        {
+            layer: DealtMemory(ShardedMemory(shape, part, memory.shards, memory.shard_limit))
+            for layer in model.memory_layers
+        }
+    )
 
 
 def sub_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
