@@ -17,6 +17,10 @@ class OtherRankError(MemstackError, RuntimeError):
     """Another rank could not do its part; the message is that rank's."""
 
 
+class LostRankError(MemstackError, RuntimeError):
+    """Another rank has ended, or stands still, while this one waited for it."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process's number among those of its run, which are in one group of torch.distributed if there are several.

@@ -1,10 +1,15 @@
 """Training over ranks: the losses are those of one process, and a checkpoint of some is gone on from by others."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from helpers.command_line import Run, ensure_refused
 from helpers.rank_runs import Job, losses_of, torchrun, train_over
 from memstack_models.training import checkpoint
+from memstack_models.training import ranks as ranks_module
 
 SAVED, END = 20, 40
 FIRST, ALL = 1e-6, {"ddp": 2e-4, "fsdp": 1e-3}
@@ -73,10 +78,35 @@ def test_a_checkpoint_of_any_number_of_ranks_is_gone_on_from_by_any_other(tmp_pa
 
 
 def refused(*command: str, ranks: int = 2) -> list[str]:
-    """What a command of so many processes says that is refused: the lines that torchrun has not written itself."""
+    """What a command of so many processes says that is refused; of tracebacks there is but torchrun's own."""
     done = torchrun(ranks, "-m", "memstack", *command)
     assert done.returncode
-    return [line for line in done.stderr.splitlines() if line.startswith("error:") or "Traceback" in line]
+    assert done.stderr.count("Traceback (") == 1
+    return [line for line in done.stderr.splitlines() if line.startswith("error:")]
+
+
+@pytest.mark.parametrize("command", ["eval", "compare"])
+def test_commands_for_one_process_say_so(command: str, memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of those that torchrun has started; the others end without a word."""
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    ensure_refused(memstack(command, "stdlib-small"), f"memstack {command} is for one process, and 2 were started")
+    monkeypatch.setenv("RANK", "1")
+    assert memstack(command, "stdlib-small") == (2, "", "")
+
+
+def test_nothing_is_imported_of_it_until_it_is_used() -> None:
+    """Neither what joins processes, which torch itself imports in part, nor what shares a model among them."""
+    program = (
+        "import sys, memstack_models.cli.work, memstack_models.cli.train, memstack_models.cli.evaluating\n"
+        "heavy = 'torch.distributed.fsdp', 'torch.distributed.tensor', 'torch.distributed.checkpoint'\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    sources = Path(ranks_module.__file__).parents[1].rglob("*.py")
+    eager = [path.name for path in sources if re.search(r"^(import|from) torch\.distributed", path.read_text(), re.M)]
+    assert eager == []
 
 
 def test_what_cannot_be_trained_over_ranks_is_one_line(tmp_path: Path) -> None:
