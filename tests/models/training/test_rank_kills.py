@@ -77,7 +77,10 @@ def test_killed_ranks_go_on_to_the_same_losses(
         subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=told, env=environment, text=True) as agent,
     ):
         chance = random.Random(kills)
-        done = [kill_one(agent, tmp_path / "cut", chance, saving=bool(i % 2)) for i in range(kills)]
-        assert agent.wait() == 0, (tmp_path / "told").read_text()
+        try:
+            done = [kill_one(agent, tmp_path / "cut", chance, saving=bool(i % 2)) for i in range(kills)]
+            assert agent.wait(SLOWEST) == 0, (tmp_path / "told").read_text()
+        finally:
+            agent.terminate()
     assert sum(done) == kills
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
