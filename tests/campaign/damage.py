@@ -20,7 +20,14 @@ from campaign.sandbox import World
 EVAL = ("eval", "run", "--json", "out.json")
 EXPORT = ("export", "run", "exported")
 RESUME = (*words(6), "--resume")
-RUN_FILES = ("checkpoint.safetensors", "checkpoint.safetensors", "tokenizer.json", "tokenizer.sha256", "config.toml")
+RUN_FILES = (
+    "rank-0.safetensors",
+    "rank-0.safetensors",
+    "manifest.json",
+    "tokenizer.json",
+    "tokenizer.sha256",
+    "config.toml",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ def damage_run(job: Job) -> None:
         with world.case() as folder:
             name = chance.choice((*RUN_FILES, "log.jsonl"))
             command = RESUME if name == "log.jsonl" else chance.choice((EVAL, EXPORT, RESUME))
-            path = folder / ("out" if command == RESUME else "run") / name
+            path = next((folder / ("out" if command == RESUME else "run")).rglob(name))
             how = damage(path, chance)
             done = to_the_end(command, folder, both(world.setup(folder), job.plant))
             end, found = _judged(done, command, folder, sound, path)
@@ -53,7 +60,7 @@ def _train_half(world: World) -> None:
     """Put a run of three steps of six into the world, as ``out``."""
     folder = world.template
     stopped = to_the_end(words(6), folder, _stopping_at(4))
-    if not (folder / "out" / "checkpoint.safetensors").is_file():
+    if not any((folder / "out").glob("checkpoint-*")):
         raise RuntimeError(f"no run to damage: {stopped.err}")
 
 
@@ -117,9 +124,9 @@ def _evaluated(folder: Path) -> str:
 
 def trained_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Return the weights in a checkpoint."""
-    from safetensors.torch import load_file
+    from memstack_models.training import checkpoint
 
-    return load_file(folder / "checkpoint.safetensors")
+    return checkpoint.load(folder)[0]
 
 
 def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

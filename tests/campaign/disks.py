@@ -29,9 +29,7 @@ COMMANDS = (
 )
 ATOMIC = ("exported", "new", "out.json")
 """What is there whole or not at all."""
-NAMED = re.compile(
-    r"checkpoint\.safetensors|log\.jsonl|config\.toml|tokenizer|out\.json|exported|new\b|cache|\bout\b|/work|/tmp"
-)
+NAMED = re.compile(r"checkpoint-|log\.jsonl|config\.toml|tokenizer|out\.json|exported|new\b|cache|\bout\b|/work|/tmp")
 
 
 def fill_disk(job: Job) -> None:
@@ -176,7 +174,7 @@ def _is_silent(done: Done) -> bool:
 
 
 def _is_trained(folder: Path) -> bool:
-    return (folder / "out" / "checkpoint.safetensors").exists() and trained(folder / "out").losses[-1][0] == 6
+    return any((folder / "out").glob("checkpoint-*")) and trained(folder / "out").losses[-1][0] == 6
 
 
 CHECKS = (

@@ -115,7 +115,7 @@ def _not_graceful(code: int | None, printed: str, which: signal.Signals, folder:
         return found
     if AGAIN not in printed:
         found.append(f"{which.name}: no command to go on with is printed: {printed.strip()[-200:]}")
-    if not (folder / "out" / "checkpoint.safetensors").exists():
+    if not any((folder / "out").glob("checkpoint-*")):
         return [*found, f"{which.name}: nothing was saved"]
     left = trained(folder / "out")
     last = max((step for step, _ in left.losses), default=0)

@@ -73,7 +73,7 @@ PATHS = (
     ),
     *(
         "run/config.toml",
-        "run/checkpoint.safetensors",
+        "run/checkpoint-0/rank-0.safetensors",
         "recipe.toml",
         "wrong.toml",
         "data.bin",

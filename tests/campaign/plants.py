@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from memstack_models.training import checkpoint, run_folder
+from memstack_models.training import manifest, one_file, run_folder
 from memstack_models.training.trainer import Trainer
 
 from memstack import ConfigError
@@ -70,7 +70,8 @@ def log_not_rewound() -> None:
 
 def no_digest() -> None:
     """A checkpoint's content is not compared with its digest."""
-    checkpoint._digest = lambda *given: _Everything()
+    one_file._digest = lambda *given: _Everything()
+    one_file.is_of = manifest.is_of = lambda *given: True
 
 
 class _Everything(str):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from memstack_models.training import checkpoint, run_folder
-from safetensors.torch import load_file
 from torch import Tensor
 
 from campaign.forked import Child, Done, Setup, memstack
@@ -40,7 +39,7 @@ def trained(folder: Path, seconds: float = 0) -> Trained:
     lines = (folder / run_folder.LOG).read_text(encoding="utf-8").splitlines()
     losses = tuple((entry["step"], entry["loss"]) for entry in map(json.loads, lines) if "loss" in entry)
     names = frozenset(path.name for path in folder.iterdir())
-    return Trained(losses, load_file(folder / checkpoint.FILE), names, seconds)
+    return Trained(losses, checkpoint.load(folder)[0], names, seconds)
 
 
 def uninterrupted(world: World, steps: int = STEPS) -> Trained:

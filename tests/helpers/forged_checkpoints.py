@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from memstack_models.training import checkpoint
-from safetensors import safe_open
-from safetensors.torch import save_file
+from helpers.kept_checkpoints import Tensors, read, write
 from torch import Tensor
 
-Tensors = dict[str, Tensor]
 Change = Callable[[Tensors], None]
 HUGE = 10**400
 
@@ -30,19 +27,8 @@ class Forgery:
     """JSON, or what passes itself off as such."""
 
     def write(self, folder: Path) -> None:
-        """Write it as the checkpoint of a run folder, with the digest of what it holds."""
-        plain = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
-        number = str(checkpoint.FORMAT)
-        digest = checkpoint.digest(plain, f"format {number} {self.progress}")
-        metadata = {"format": number, "progress": self.progress, "digest": digest}
-        save_file(plain, folder / checkpoint.FILE, metadata)
-
-
-def read(folder: Path) -> tuple[Tensors, dict[str, Any]]:
-    """The tensors and the progress of a checkpoint, believed without a look."""
-    with safe_open(folder / checkpoint.FILE, framework="pt") as file:
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(file.metadata()["progress"])
+        """Write it as the checkpoint of a run folder, in the format of the one that is there, with its digests."""
+        write(folder, self.tensors, self.progress)
 
 
 def forgeries(folder: Path) -> Iterator[Forgery]:
@@ -56,7 +42,8 @@ def forgeries(folder: Path) -> Iterator[Forgery]:
                 yield Forgery(f"{name}: {how}", forged, json.dumps(progress))
     for name, change in WHOLE.items():
         change(forged := dict(tensors))
-        yield Forgery(name, forged, json.dumps(progress))
+        if forged.keys() != tensors.keys() or any(forged[name] is not tensors[name] for name in forged):
+            yield Forgery(name, forged, json.dumps(progress))
 
 
 def forged_progress(progress: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,9 +128,12 @@ def _extra_in_a_part(tensors: Tensors) -> None:
     tensors["optimizer.999.exp_avg"] = torch.zeros(3)
 
 
-def _another_stream(tensors: Tensors) -> None:
-    of_one = {name: tensor for name, tensor in tensors.items() if name.startswith("stream.0.")}
-    tensors |= {name.replace("stream.0", "stream.7"): tensor.clone() for name, tensor in of_one.items()}
+def _once_more(part: str, other: str) -> Change:
+    def change(tensors: Tensors) -> None:
+        of_one = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
+        tensors |= {name.replace(part, other): tensor.clone() for name, tensor in of_one.items()}
+
+    return change
 
 
 def _without(part: str) -> Change:
@@ -159,16 +149,22 @@ def _nothing(tensors: Tensors) -> None:
 
 
 def _random_numbers(tensors: Tensors) -> None:
-    tensors["random"] = torch.full_like(tensors["random"], 255)
+    for name in tensors.keys() & {"random", "rank.0.random"}:
+        tensors[name] = torch.full_like(tensors[name], 255)
 
 
 WHOLE: dict[str, Change] = {
     "a tensor of no part": _extra,
     "a parameter that is none": _extra_in_a_part,
-    "a stream more": _another_stream,
+    "a stream more": _once_more("stream.0", "stream.7"),
+    "a row more": _once_more("row.0", "row.17"),
+    "a rank more": _once_more("rank.0", "rank.2"),
     "no optimiser": _without("optimizer."),
     "no stream": _without("stream.0."),
+    "no row": _without("row.2."),
     "no memory": _without("stream.0.memory."),
+    "no memory of a row": _without("row.1.memory."),
+    "no generator": _without("rank."),
     "no model": _without("model."),
     "no tensor": _nothing,
     "a generator's state of ones": _random_numbers,

@@ -8,6 +8,7 @@ import torch
 from memstack_models.data.tokenizer import ByteTokenizer
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
+from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.records import LogEntry
 from memstack_models.training.trainer import Trainer
 
@@ -31,11 +32,11 @@ def documents(count: int = 6) -> list[torch.Tensor]:
     return [torch.cat([torch.tensor([256]), text]) for text in tokens]
 
 
-def trainer(folder: Path, run: RunConfig) -> Trainer:
+def trainer(folder: Path, run: RunConfig, ranks: Ranks = ALONE) -> Trainer:
     tokenizer = ByteTokenizer()
-    if not run_folder.is_begun(folder):
-        run_folder.create(folder, run, tokenizer)
-    return Trainer(run, folder, tokenizer.vocab_size, documents(), documents(2), tokenizer.token_bytes)
+    if not ranks.most(run_folder.is_begun(folder)):
+        run_folder.create(folder, run, tokenizer, ranks=ranks)
+    return Trainer(run, folder, tokenizer.vocab_size, documents(), documents(2), tokenizer.token_bytes, ranks=ranks)
 
 
 def losses(folder: Path) -> list[float]:

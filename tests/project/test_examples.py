@@ -35,7 +35,7 @@ def test_a_recipe_trains_from_python(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert set(perplexities) == {"with its memory", "without"}
     assert all(1 < perplexity < 257 for perplexity in perplexities.values())  # guessing at random: 257
     assert '"step":9' in capsys.readouterr().out
-    assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
+    assert (tmp_path / "run" / "checkpoint-9" / "manifest.json").is_file()
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,11 @@ def test_a_configuration_is_text(text: str) -> None:
     assert apply({}, [f"data.corpus={text}"]) == {"data": {"corpus": text}}
 
 
-def test_a_checkpoint_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
-    (tmp_path / checkpoint.FILE).write_bytes(owning(tmp_path / "owned"))
+@pytest.mark.parametrize("name", [checkpoint.FILE, "checkpoint-1/manifest.json", "checkpoint-1/rank-0.safetensors"])
+def test_a_checkpoint_that_is_a_pickle_is_refused(tmp_path: Path, name: str) -> None:
+    if "/" in name:
+        checkpoint.save(tmp_path, {"model.a": torch.ones(1)}, {"step": 1})
+    (tmp_path / name).write_bytes(owning(tmp_path / "owned"))
     with pytest.raises(CheckpointError):
         checkpoint.load(tmp_path, "model.")
     assert not (tmp_path / "owned").exists()

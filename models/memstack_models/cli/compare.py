@@ -48,6 +48,9 @@ def compare_command(
     Of one: perplexity, recall on its real keys, search and add times of each memory. Of several: perplexity, whole and
     by position, and what each gains on the first, whose corpus they all read.
     """
+    from memstack_models.cli.over_ranks import one_process
+
+    one_process("compare")
     if json_ == STDOUT and format_ != Format.TABLE:
         raise ConfigError(f"--json - and --format {format_} both want standard output: name a file for --json")
     with beside(format_ != Format.TABLE):

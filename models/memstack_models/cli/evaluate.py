@@ -26,9 +26,11 @@ def eval_command(
 ) -> None:
     """Report perplexity and bits per byte, whole, by position and by document, with the memory and without."""
     from memstack_models.cli.evaluating import by_document_table, by_position_table, evaluate_run
+    from memstack_models.cli.over_ranks import one_process
     from memstack_models.cli.position_plot import check_picture, draw
     from memstack_models.evaluation.losses import check_losses_file, write_losses
 
+    one_process("eval")
     # Whatever is wrong with a file that is to be written shows before minutes are spent.
     picture, written = plot and check_picture(plot), losses and check_losses_file(losses)
     read = evaluate_run(checkpoint, set_, data, opponent)

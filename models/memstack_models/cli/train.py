@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,9 @@ from memstack_models.cli.options import NOTHING, Set
 from memstack_models.training import bundled
 
 if TYPE_CHECKING:
+    from memstack_models.data.tokenizer import Tokenizer
     from memstack_models.training.config import RunConfig
+    from memstack_models.training.ranks import Ranks
     from memstack_models.training.trainer import Trainer
 
 RUNS = Path("runs")
@@ -45,18 +48,22 @@ def train_command(
 ) -> None:
     """Train, reporting loss, memory share, speed and time in the memory.
 
-    Ctrl-C and SIGTERM finish the step, save, and print the command to go on; a second one ends at once.
+    Ctrl-C and SIGTERM finish the step, save, and print the command to go on; a second one ends at once. Started by
+    torchrun, as torchrun --nproc-per-node 4 -m memstack train, its processes share the rows.
     """
+    from memstack_models.cli.over_ranks import over_ranks
     from memstack_models.training import run_folder
     from memstack_models.training.errors import TrainingStopped
 
     only_tell()  # what a training is for lies in its folder
     try:
-        folder = folder_of(recipe, out, resume, from_)
-        if resume and (run_folder.is_begun(folder) or recipe in (None, str(folder))):
-            go_on(folder, recipe, set_)
-        else:
-            begin(folder, recipe, from_, set_)
+        with over_ranks() as ranks:
+            folder = ranks.together(lambda: folder_of(recipe, out, resume, from_))
+            begun = resume and (run_folder.is_begun(folder) or recipe in (None, str(folder)))
+            if ranks.most(begun):
+                go_on(folder, recipe, set_, ranks)
+            else:
+                begin(folder, recipe, from_, set_, ranks)
     except TrainingStopped as stopped:
         no_more_interrupts()
         say(str(stopped), console=ERR, whole=True)
@@ -81,7 +88,7 @@ def folder_of(recipe: str | None, out: Path | None, resume: bool, source: str | 
     return RUNS / Path(recipe or source or "").stem
 
 
-def begin(folder: Path, recipe: str | None, source: str | None, overrides: list[str]) -> None:
+def begin(folder: Path, recipe: str | None, source: str | None, overrides: list[str], ranks: Ranks) -> None:
     """Begin a run and train. Whatever is wrong with the input shows before anything is written."""
     from memstack_models.cli.work import create_trainer
     from memstack_models.data.load import tokenizer_for
@@ -89,16 +96,21 @@ def begin(folder: Path, recipe: str | None, source: str | None, overrides: list[
     from memstack_models.training import run_folder
     from memstack_models.training.starting import take_over
 
+    def prepare() -> tuple[RunConfig, Tokenizer]:
+        run = configured(recipe, given, overrides)
+        run_folder.refuse_occupied(folder)
+        run_folder.as_toml(run)
+        return run, load_tokenizer(given) if given is not None else tokenizer_for(run.data)
+
     given = run_folder.find(source) if source is not None else None
-    run = configured(recipe, given, overrides)
-    run_folder.refuse_occupied(folder)
-    run_folder.as_toml(run)
-    tokenizer = load_tokenizer(given) if given is not None else tokenizer_for(run.data)
-    trainer = create_trainer(run, folder, tokenizer)
-    for line in take_over(trainer.model, run_folder.load_weights(given), given) if given is not None else []:
-        say(f"note: {line}")
-    with run_folder.held(folder) as notice:
-        run_folder.create(folder, run, tokenizer, trainer.save if given is not None else None)
+    run, tokenizer = ranks.after_first(prepare)
+    trainer = create_trainer(run, folder, tokenizer, ranks)
+    if given is not None:
+        for line in ranks.together(lambda: take_over(trainer.model, run_folder.load_weights(given), given)):
+            say(f"note: {line}")
+    with ExitStack() as stack:
+        notice = ranks.by_first(lambda: stack.enter_context(run_folder.held(folder)))
+        run_folder.create(folder, run, tokenizer, trainer.save if given is not None else None, ranks)
         train(trainer, f"starting{f' from {source}' if source else ''}", notice)
 
 
@@ -122,7 +134,7 @@ def configured(recipe: str | None, source: Path | None, overrides: list[str]) ->
     return with_tokenizer_of(run, there)
 
 
-def go_on(folder: Path, recipe: str | None, overrides: list[str]) -> None:
+def go_on(folder: Path, recipe: str | None, overrides: list[str], ranks: Ranks) -> None:
     """Continue a run by its own configuration, in which only what decides no loss may be changed."""
     from memstack_models.cli.work import create_trainer
     from memstack_models.data.tokenizer import load_tokenizer
@@ -130,15 +142,20 @@ def go_on(folder: Path, recipe: str | None, overrides: list[str]) -> None:
     from memstack_models.training.identity import told_apart
     from memstack_models.training.lock import locked
 
-    run = run_folder.placed(run_folder.read_config(folder, overrides))
-    run_folder.refuse_other(folder, run)
-    if recipe is not None and not Path(recipe).is_dir():
-        for line in told_apart(run, run_folder.recipe(recipe, overrides), recipe):
-            say(f"note: {line}")
-    with locked(folder) as notice:
-        trainer = create_trainer(run, folder, load_tokenizer(folder))
+    def prepare() -> RunConfig:
+        run = run_folder.placed(run_folder.read_config(folder, overrides))
+        run_folder.refuse_other(folder, run)
+        if recipe is not None and not Path(recipe).is_dir():
+            for line in told_apart(run, run_folder.recipe(recipe, overrides), recipe):
+                say(f"note: {line}")
+        return run
+
+    run = ranks.together(prepare)
+    with ExitStack() as stack:
+        notice = ranks.by_first(lambda: stack.enter_context(locked(folder)))
+        trainer = create_trainer(run, folder, ranks.together(lambda: load_tokenizer(folder)), ranks)
         trainer.resume()
-        run_folder.change(folder, run)
+        ranks.by_first(lambda: run_folder.change(folder, run))
         train(trainer, "resuming", notice)
 
 

@@ -20,6 +20,7 @@ from memstack_models.training.config import RunConfig
 from memstack_models.training.creating import new_trainer, notices
 from memstack_models.training.estimate import refused
 from memstack_models.training.perplexity import Evaluation, Observe, evaluate
+from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.records import LogEntry, StepEntry, ValidationEntry
 from memstack_models.training.sizes import TooLargeError
 from memstack_models.training.stream import Stream
@@ -27,10 +28,10 @@ from memstack_models.training.trainer import Trainer
 from memstack_models.transformer.transformer import Transformer
 
 
-def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer) -> Trainer:
+def create_trainer(run: RunConfig, folder: Path, tokenizer: Tokenizer, ranks: Ranks = ALONE) -> Trainer:
     """Read the corpus and build what trains on it; what does not fit is refused, with all that it takes in a table."""
     try:
-        return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"), preparing)
+        return new_trainer(run, folder, tokenizer, lambda line: say(f"note: {line}"), preparing, ranks)
     except TooLargeError as error:
         OUT.print(bytes_table(refused(str(folder), run, tokenizer.vocab_size, error)))
         raise

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -30,6 +30,18 @@ class Segment:
     """Index of the document each row reads; -1 where a row has none left."""
     offset: Int[Tensor, " rows"]
     """Position in the document of the row's first token."""
+    whole: "Segment | None" = None
+    """All rows, if these are some of them; None if these are all."""
+
+    @property
+    def predicted(self) -> int:
+        """How many targets all rows have, also those that are left out here."""
+        return int(((self.whole or self).targets != IGNORED).sum())
+
+    def part(self, rows: slice) -> "Segment":
+        """Return these rows of it."""
+        parts = {name: getattr(self, name)[rows] for name in ("tokens", "targets", "starts", "document", "offset")}
+        return replace(self, **parts, whole=self.whole or self)
 
 
 class Reader:

@@ -19,9 +19,9 @@ from memstack_models.data.load import tokenized
 from memstack_models.data.reader import IGNORED
 from memstack_models.training import run_folder
 from memstack_models.training.bundled import CHECKPOINT
-from memstack_models.training.checkpoint import digest
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
+from memstack_models.training.one_file import digest
 from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream
 from memstack_models.transformer.transformer import Transformer

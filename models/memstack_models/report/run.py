@@ -20,7 +20,7 @@ from memstack_models.report.parts import Parts
 from memstack_models.report.plan import Plan
 from memstack_models.report.records import LeftOut, Report
 from memstack_models.training import run_folder
-from memstack_models.training.checkpoint import digest
+from memstack_models.training.one_file import digest
 
 RESULTS = "results.json"
 

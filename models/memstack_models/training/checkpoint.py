@@ -1,134 +1,245 @@
-"""Checkpoints: one safetensors file, written aside and renamed, with a digest that finds a flipped bit. No pickle."""
+"""Checkpoints: a folder of safetensors files, one of each rank, and a manifest; written aside and renamed. No pickle.
 
-import contextlib
+``checkpoint-40/`` in a run's folder is that of step 40. What is damaged in it is found before any of it is used.
+"""
+
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 from torch import Tensor
 
-from memstack.plugins.bounds import LARGEST_COUNT
-from memstack.plugins.config import Frozen, first_problem
 from memstack_models.data.errors import CheckpointError
 from memstack_models.training.errors import going_on
-from memstack_models.training.records import strict_json
+from memstack_models.training.manifest import MANIFEST, HeldTensor, Manifest, Shape, as_bytes, read_manifest
+from memstack_models.training.one_file import FILE, load_one_file, read_tensors
+from memstack_models.training.ranks import ALONE, OtherRankError, Ranks
 
-FILE = "checkpoint.safetensors"
-FORMAT = 1
-"""Of the files that are written. Those from before there was a number are format 0: they are read as well."""
-UNNAMED = f".tmp{6 * '[A-Za-z0-9]'}"
-"""What safetensors calls a file until it is whole; a process that is killed meanwhile leaves one, as large as any."""
-
-
-class Progress(Frozen):
-    """What a checkpoint says beside its tensors."""
-
-    step: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)]
-    """Steps done."""
-    run: dict[str, Any] | None = None
-    """The configuration that decided them; older checkpoints, and those written by hand, have none."""
+WRITING = "checkpoint.writing"
+FOLDER = re.compile(r"checkpoint-(\d+)(\.old)?")
+"""A checkpoint of a step; an old one makes room for another of the same step."""
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any], then: str | None = None) -> None:
+@dataclass(frozen=True)
+class Saved:
+    """What was read of a checkpoint."""
+
+    path: Path
+    """Of its folder, or of its file."""
+    tensors: dict[str, Tensor]
+    """Those that were asked for; of a checkpoint of one file all, for they have other names."""
+    shapes: dict[str, Shape]
+    """Of all that it holds, also of those that are elsewhere or in part here."""
+    progress: dict[str, Any]
+
+
+def save(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    progress: Mapping[str, Any],
+    then: str | None = None,
+    ranks: Ranks = ALONE,
+    pieces: Mapping[str, Shape] | None = None,
+) -> None:
     """Write the checkpoint of a run folder; if that fails the previous one stays, and CheckpointError says why.
 
-    It also says what to do ``then``; by default to go on with the run.
+    It also says what to do ``then``; by default to go on with the run. Each rank gives its own ``tensors``; of those
+    named in ``pieces``, with their whole shapes, a piece along the first axis, in the order of ranks.
     """
     plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    described = json.dumps(dict(progress))
-    metadata = {"format": str(FORMAT), "progress": described, "digest": _digest(FORMAT, plain, described)}
-    aside = folder / f"{FILE}.writing"
+    aside = folder / WRITING
     try:
-        for left in folder.glob(UNNAMED):
-            left.unlink(missing_ok=True)
-        save_file(plain, aside, metadata)
-        with aside.open("rb") as written:
-            os.fsync(written.fileno())
-        aside.chmod(0o644)  # safetensors makes files that only their owner can read
-        aside.replace(folder / FILE)
+        ranks.by_first(lambda: _cleared(aside))
+        described = ranks.texts(ranks.together(lambda: _write_file(aside, ranks.rank, plain, pieces or {})))
+        ranks.by_first(lambda: _put(aside, folder, progress, described))
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-        if not isinstance(error, OSError | SafetensorError):
+        if not ranks.first:
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+        if not isinstance(error, OSError | SafetensorError | OtherRankError):
             raise
         raise CheckpointError(
-            f"could not write {folder / FILE} ({error}); the previous checkpoint is untouched: make room, or mend "
-            f"what else it says, then {then or f'go on with: {going_on(folder)}'}"
+            f"could not write {folder / name_of(progress['step'])} ({error}); the previous checkpoint is untouched: "
+            f"make room, or mend what else it says, then {then or f'go on with: {going_on(folder)}'}"
         ) from error
 
 
 def load(folder: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors whose names begin with ``prefix`` and the progress; the whole file is checked first.
+    """Read the tensors whose names begin with ``prefix`` and the progress; all of the checkpoint is checked first.
 
-    Nothing of the file is held afterwards. Raises CheckpointError for one that is missing, damaged, or of a format that
-    is not known.
+    Nothing of its files is held afterwards. Raises CheckpointError, which names the file, if one is missing, damaged,
+    or of a format that is not known.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}; train one with: memstack train RECIPE --out {folder}")
-    tensors, metadata = _read(path)
-    described = metadata.get("progress", "")
-    try:
-        matches = metadata.get("digest") == _digest(_format_of(path, metadata), tensors, described)
-    except (RuntimeError, TypeError) as error:  # numbers of a type that no run writes, such as of half a byte
-        raise CheckpointError(f"{path} is damaged ({str(error).partition(chr(10))[0]}); use another copy") from None
-    if not matches:
-        raise CheckpointError(f"{path} is damaged: its contents do not match their digest; use another copy")
-    progress = _progress(path, described)
-    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}, progress
+    saved = read(folder, (prefix,))
+    return {name: tensor for name, tensor in saved.tensors.items() if name.startswith(prefix)}, saved.progress
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and metadata of a file. It is read, not mapped: then it may go, or shrink, while they are used."""
-    try:
-        content = path.read_bytes()
-        tensors = tensors_of(content)  # which checks the header as well
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (OSError, MemoryError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error or 'it is larger than memory'}") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is truncated or damaged ({error}); use another copy") from None
-    return tensors, header.get("__metadata__", {})
+def read(
+    folder: Path, prefixes: tuple[str, ...], ranks: Ranks = ALONE, spans: Mapping[str, tuple[int, int]] | None = None
+) -> Saved:
+    """Read what begins so, as ``load`` does; each file is checked by some rank, and by all that read of it.
+
+    ``spans`` says of which tensors a part is wanted: from where to where along the first axis.
+    """
+    while True:
+        path = newest(folder)
+        if path is None:
+            what = f"there is no checkpoint {folder / name_of('STEP')}"
+            raise CheckpointError(f"{what}; train one with: memstack train RECIPE --out {folder}")
+        try:
+            return _read(path, prefixes, ranks, spans or {})
+        except CheckpointError:
+            if newest(folder) == path:
+                raise  # else another has taken its place meanwhile, and that one is read
 
 
-def _progress(path: Path, described: str) -> dict[str, Any]:
-    try:
-        return Progress.model_validate(strict_json(described)).model_dump(exclude_unset=True)
-    except ValidationError as error:
-        problem = first_problem(error, Progress)
-    except ValueError as error:
-        problem = str(error)
-    raise CheckpointError(f"{path} is damaged: its progress is none ({problem}); use another copy")
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of a run folder, if it has one: of more than one, as a kill may leave, the last that was made."""
+    there = [(int(found[1]), found[2] is None, path) for path, found in _folders(folder)]
+    if there:
+        return max(there)[2]
+    return folder / FILE if (folder / FILE).is_file() else None
 
 
-def _format_of(path: Path, metadata: Mapping[str, str]) -> int:
-    number = metadata.get("format", "0")
-    if number not in map(str, range(FORMAT + 1)):
-        raise CheckpointError(
-            f"{path} is of format {number}; this memstack reads formats 0 to {FORMAT}: install a newer memstack, "
-            "or use another copy if it should be older, for then it is damaged"
-        )
-    return int(number)
+def name_of(step: int | str) -> str:
+    """What the folder of a step's checkpoint is called."""
+    return f"checkpoint-{step}"
 
 
-def _digest(number: int, tensors: Mapping[str, Tensor], progress: str) -> str:
-    """The digest of a file of this format: from the first number on, it covers the number."""
-    return digest(tensors, f"format {number} {progress}" if number else progress)
+def is_part(name: str) -> bool:
+    """Whether something in a run's folder is called like a checkpoint, whole or in part."""
+    return name in (FILE, WRITING) or FOLDER.fullmatch(name) is not None
 
 
-def digest(tensors: Mapping[str, Tensor], progress: str) -> str:
-    """SHA-256 over the progress and the tensors' names, types, shapes and contents."""
-    total = hashlib.sha256(progress.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return total.hexdigest()
+def remove(folder: Path, but: Path | None = None) -> None:
+    """Remove all checkpoints of a run folder but one."""
+    for path in (folder / WRITING, *(path for path, _ in _folders(folder))):
+        if path != but:
+            shutil.rmtree(path, ignore_errors=True)
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def _folders(folder: Path) -> list[tuple[Path, re.Match[str]]]:
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return [(folder / name, found) for name in names if (found := FOLDER.fullmatch(name)) is not None]
+
+
+def _cleared(aside: Path) -> None:
+    """A folder without what a killed save has left there, which is as large as any."""
+    if aside.exists():
+        shutil.rmtree(aside)
+    aside.mkdir()
+
+
+def _write_file(aside: Path, rank: int, tensors: dict[str, Tensor], pieces: Mapping[str, Shape]) -> str:
+    """Write a rank's tensors, and return what the manifest says of them."""
+    path = aside / f"rank-{rank}.safetensors"
+    save_file(tensors, path)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+        sha256 = hashlib.file_digest(written, "sha256").hexdigest()
+    path.chmod(0o644)  # safetensors makes files that only their owner can read
+    shapes = {name: pieces.get(name, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    held = {name: {"dtype": _dtype(tensor), "shape": shapes[name]} for name, tensor in tensors.items()}
+    return json.dumps({"file": path.name, "size": path.stat().st_size, "sha256": sha256, "tensors": held})
+
+
+def _put(aside: Path, folder: Path, progress: Mapping[str, Any], described: list[str]) -> None:
+    """Write the manifest, and give the folder its name: from then on it is the checkpoint."""
+    files: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
+    for told in map(json.loads, described):
+        files[told["file"]] = {"size": told["size"], "sha256": told["sha256"]}
+        for name, held in told["tensors"].items():
+            tensors.setdefault(name, held | {"files": []})["files"].append(told["file"])
+    with (aside / MANIFEST).open("wb") as manifest:
+        manifest.write(as_bytes(progress, files, tensors))
+        manifest.flush()
+        os.fsync(manifest.fileno())
+    place = folder / name_of(progress["step"])
+    if place.exists():
+        old = place.with_name(f"{place.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        place.rename(old)
+    aside.rename(place)
+    remove(folder, but=place)
+
+
+def _read(path: Path, prefixes: tuple[str, ...], ranks: Ranks, spans: Mapping[str, tuple[int, int]]) -> Saved:
+    if path.is_file():
+        tensors, progress = load_one_file(path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        return Saved(path, tensors, shapes, progress)
+    manifest = read_manifest(path)
+    if path.name.removesuffix(".old") != name_of(step := manifest.progress.step):
+        raise CheckpointError(f"{path / MANIFEST} is of step {step}, the folder of another: use another copy of {path}")
+    found: dict[str, list[Tensor]] = {}
+    begin = dict.fromkeys(manifest.tensors, 0)
+    for i, file in enumerate(manifest.files):
+        inside = manifest.inside(file)
+        if i % ranks.size != ranks.rank and not any(name.startswith(prefixes) for name in inside):
+            continue
+        for name, piece in _checked(path / file, manifest, inside).items():
+            if name.startswith(prefixes):
+                found.setdefault(name, []).append(_part(piece, begin, name, spans.get(name)))
+    tensors = {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in found.items()}
+    _check_whole(path, manifest, tensors, prefixes, spans)
+    shapes = {name: held.shape for name, held in manifest.tensors.items()}
+    return Saved(path, tensors, shapes, manifest.progress.model_dump(exclude_unset=True))
+
+
+def _checked(path: Path, manifest: Manifest, inside: Mapping[str, HeldTensor]) -> dict[str, Tensor]:
+    """The tensors of a file, which are those that the manifest has there."""
+    held = manifest.files[path.name]
+    tensors, _ = read_tensors(path, held.sha256)
+    if other := tensors.keys() ^ inside.keys():
+        which = "not in it" if min(other) in inside else "not in the manifest"
+        raise CheckpointError(f"{path} is damaged: {min(other)} is {which}; use another copy")
+    for name, tensor in tensors.items():
+        whole, came = inside[name], tuple(tensor.shape)
+        alike = came == whole.shape if len(whole.files) == 1 else came[1:] == whole.shape[1:] and len(came) > 0
+        if _dtype(tensor) != whole.dtype or not alike:
+            raise CheckpointError(
+                f"{path} is damaged: {name} is {_dtype(tensor)} {came}, the manifest has {whole.dtype} {whole.shape}; "
+                "use another copy"
+            )
+    return tensors
+
+
+def _part(piece: Tensor, begin: dict[str, int], name: str, span: tuple[int, int] | None) -> Tensor:
+    """What is wanted of a piece; ``begin`` is where it lies in the whole, and is moved to its end."""
+    if span is None or piece.ndim == 0:
+        return piece
+    first = begin[name]
+    begin[name] = first + len(piece)
+    start, stop = (min(max(each - first, 0), len(piece)) for each in span)
+    return piece[start:stop].clone()
+
+
+def _check_whole(
+    path: Path,
+    manifest: Manifest,
+    tensors: Mapping[str, Tensor],
+    prefixes: tuple[str, ...],
+    spans: Mapping[str, tuple[int, int]],
+) -> None:
+    """Every name there, in the length that the manifest has, or that was asked for."""
+    for name, held in manifest.tensors.items():
+        if not name.startswith(prefixes):
+            continue
+        length = held.shape[:1] if name not in spans else (spans[name][1] - spans[name][0],)
+        if name not in tensors or tuple(tensors[name].shape[:1]) != length:
+            raise CheckpointError(f"{path / MANIFEST} is damaged: {name} is not {held.shape}; use another copy")
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -43,6 +43,9 @@ class TrainConfig(Frozen):
     """Which layers' activations are computed again in backward instead of kept. Searches are kept, and made once."""
     device: Annotated[str, PLACEMENT] = "auto"
     """As torch names devices; auto takes an accelerator if there is one."""
+    parallel: Annotated[Literal["auto", "none", "ddp", "fsdp"], PLACEMENT] = "auto"
+    """How the processes that torchrun starts share the model: each has all of it (ddp), or a part (fsdp). auto is ddp
+    where there are several; none refuses several. One process trains alone, whatever it says."""
     seed: Seed = 0
     log_every: Annotated[Count, PLACEMENT] = 10
     checkpoint_every: Annotated[Count, PLACEMENT] = 200

@@ -13,7 +13,8 @@ from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.training.config import RunConfig
 from memstack_models.training.curves import check_curves
 from memstack_models.training.device import pick_device
-from memstack_models.training.sizes import refuse_too_large
+from memstack_models.training.parallel import refuse_no_room
+from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.trainer import Trainer
 
 Preparing = Callable[[Split], AbstractContextManager[Tick]]
@@ -26,21 +27,30 @@ def new_trainer(
     tokenizer: Tokenizer,
     tell: Callable[[str], None] = lambda line: None,
     preparing: Preparing = lambda split: nullcontext(untold),
+    ranks: Ranks = ALONE,
 ) -> Trainer:
     """Read the corpus and build what trains on it; ``tell`` is told what whoever trains should know."""
+
     # Reading may take minutes, and this is known now.
-    check_curves(run.train.curves)
-    refuse_too_large(run, tokenizer.vocab_size, pick_device(run.train.device), run.memory)
-    with preparing("train") as tick:
-        corpus = tokenized(run.data, "train", tokenizer, tick=tick)
-    for line in notices(corpus, run):
-        tell(line)
-    held_out: list[Tensor] = []
-    if run.train.validate_every:
+    def check() -> None:
+        check_curves(run.train.curves)
+        refuse_no_room(run, tokenizer.vocab_size, pick_device(run.train.device), run.memory, ranks)
+
+    def read() -> tuple[TokenizedCorpus, list[Tensor]]:
+        with preparing("train") as tick:
+            corpus = tokenized(run.data, "train", tokenizer, tick=tick)
+        for line in notices(corpus, run):
+            tell(line)
+        if not run.train.validate_every:
+            return corpus, []
         limits = run.train.validate_tokens, run.eval.documents
         with preparing("validation") as tick:
-            held_out = tokenized(run.data, "validation", tokenizer, *limits, tick).documents
-    return Trainer(run, folder, tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes)
+            return corpus, tokenized(run.data, "validation", tokenizer, *limits, tick).documents
+
+    ranks.together(check)
+    corpus, held_out = ranks.after_first(read)
+    made_of = tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes
+    return Trainer(run, folder, *made_of, ranks=ranks)
 
 
 def notices(corpus: TokenizedCorpus, run: RunConfig) -> Iterator[str]:

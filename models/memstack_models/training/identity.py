@@ -14,7 +14,7 @@ from memstack.plugins.config import first_problem, plain
 from memstack.plugins.placement import is_placement
 from memstack.plugins.registry import registry
 from memstack_models.data.errors import CheckpointError
-from memstack_models.training.checkpoint import FILE
+from memstack_models.training.checkpoint import newest
 from memstack_models.training.config import RunConfig
 from memstack_models.training.errors import RunFolderError
 
@@ -77,7 +77,7 @@ def refuse_edits(folder: Path, saved: Mapping[str, Any] | None, now: RunConfig) 
         before = RunConfig.model_validate(saved)
     except ValidationError as error:
         problem = first_problem(error, RunConfig)
-        raise CheckpointError(f"{folder / FILE} is damaged: its run is none ({problem}); use another copy") from None
+        raise CheckpointError(f"{newest(folder)} is damaged: its run is none ({problem}); use another copy") from None
     changed = first_change(_flat(deciding(before)), _flat(deciding(now)))
     if changed is not None:
         path, old, new = changed

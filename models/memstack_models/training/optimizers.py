@@ -38,20 +38,30 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def named_parameters(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, nn.Parameter]:
+    """The model's parameters in the order that the optimiser has them in."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(each)]: each for group in optimizer.param_groups for each in group["params"]}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
     """The optimiser's tensors as ``parameter.name``; rates and decays are configuration."""
-    states = optimizer.state_dict()["state"]
+    states, names = optimizer.state_dict()["state"], list(named_parameters(optimizer, model))
     return {
-        f"{i}.{name}": tensor for i, state in states.items() for name, tensor in state.items() if tensor is not None
+        f"{names[i]}.{name}": tensor
+        for i, state in states.items()
+        for name, tensor in state.items()
+        if tensor is not None
     }
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
+def load_optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module, flat: Mapping[str, Tensor]) -> None:
     """Continue from a saved state."""
+    numbers = {name: i for i, name in enumerate(named_parameters(optimizer, model))}
     states: dict[int, dict[str, Tensor]] = {}
     for key, tensor in flat.items():
-        i, _, name = key.partition(".")
-        states.setdefault(int(i), {})[name] = tensor
+        parameter, _, name = key.rpartition(".")
+        states.setdefault(numbers[parameter], {})[name] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

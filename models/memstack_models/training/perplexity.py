@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from memstack.contract.metrics import bits_per_byte, perplexity
 from memstack_models.data.reader import IGNORED, Segment
+from memstack_models.training.ranks import Ranks
 from memstack_models.training.records import Perplexity
 from memstack_models.training.stream import Stream
 from memstack_models.transformer.transformer import SegmentOutput, Transformer
@@ -68,6 +69,11 @@ class Evaluation:
         own = short if thousands(begin) != thousands(end) else f"{begin}-{end}"
         return [own if i == last and end else name for i, name in enumerate(BUCKETS)]
 
+    def over(self, ranks: Ranks) -> "Evaluation":
+        """Return it with what the other ranks have read."""
+        nats, tokens, text_bytes = (ranks.total(each) for each in (self.nats, self.tokens, self.text_bytes))
+        return Evaluation(nats, tokens, text_bytes, ranks.most(self.furthest))
+
     def result(self) -> Perplexity:
         """Return what came of it, as it is written down."""
         return Perplexity(
@@ -107,7 +113,8 @@ def evaluate(
             stream.commit(new)
             nats = _nats(segment, logits)
             observe(segment, nats, new)
-            advance(_count(result, segment, nats, token_bytes))
+            _count(result, segment, nats, token_bytes)
+            advance(segment.predicted)
     finally:
         model.train(was_training)
     return result
@@ -120,8 +127,7 @@ def _nats(segment: Segment, logits: Tensor) -> Tensor:
     return nats.cpu().view_as(segment.targets)
 
 
-def _count(result: Evaluation, segment: Segment, nats: Tensor, token_bytes: Tensor) -> int:
+def _count(result: Evaluation, segment: Segment, nats: Tensor, token_bytes: Tensor) -> None:
     read = segment.targets != IGNORED
     positions = segment.offset[:, None] + 1 + torch.arange(segment.targets.shape[1], dtype=torch.int64, device="cpu")
     result.add(positions[read], nats[read], token_bytes[segment.targets[read]])
-    return int(read.sum())

@@ -24,6 +24,7 @@ from memstack_models.training.identity import refuse_changes, sealed
 from memstack_models.training.lock import LOCK, locked
 from memstack_models.training.log import LOG, append_log, lines_until, read_log, rewind_log
 from memstack_models.training.model import new_model
+from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.sharing import shareable
 from memstack_models.training.sizes import refuse_too_large
 from memstack_models.transformer.transformer import Transformer
@@ -58,23 +59,39 @@ def checked(run: RunConfig) -> RunConfig:
     return sealed(run)
 
 
-def create(folder: Path, run: RunConfig, tokenizer: Tokenizer, save: Callable[[], None] | None = None) -> None:
+def create(
+    folder: Path,
+    run: RunConfig,
+    tokenizer: Tokenizer,
+    save: Callable[[], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
     """Begin a run in an empty or new folder; RunFolderError if it already holds one. ``save`` writes a checkpoint.
 
-    The configuration gets its name last: what a kill leaves before that is no run yet, and is written over.
+    The configuration gets its name last: what a kill leaves before that is no run yet, and is written over. Every rank
+    calls it, and saves; the first one writes all the rest.
     """
-    refuse_occupied(folder)
-    text, made = as_toml(run), not folder.exists()
-    try:
+
+    def begin() -> None:
         with writing(folder / CONFIG, AGAIN):
             folder.mkdir(parents=True, exist_ok=True)
             tokenizer.save(folder)
             (folder / BEGINNING).write_text(text, encoding="utf-8")
-            if save is not None:
-                save()
+
+    def end() -> None:
+        with writing(folder / CONFIG, AGAIN):
             (folder / BEGINNING).replace(folder / CONFIG)
+
+    ranks.by_first(lambda: refuse_occupied(folder))
+    text, made = as_toml(run), not folder.exists()
+    try:
+        ranks.by_first(begin)
+        if save is not None:
+            save()
+        ranks.by_first(end)
     except BaseException:
-        _take_back(folder, made)
+        if ranks.first:
+            _take_back(folder, made)
         raise
 
 
@@ -124,7 +141,7 @@ def refuse_occupied(folder: Path) -> None:
     if is_begun(folder):
         raise RunFolderError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
     there = {path.name for path in folder.iterdir()} if folder.exists() else set[str]()
-    others = there - LEFTOVERS - ({checkpoint.FILE} if BEGINNING in there else set())
+    others = there - LEFTOVERS - ({name for name in there if checkpoint.is_part(name)} if BEGINNING in there else set())
     if others:
         raise RunFolderError(f"{folder} holds other files ({min(others)}, ...); choose a new folder")
 
@@ -165,12 +182,12 @@ def load_model(folder: Path, run: RunConfig, device: torch.device) -> tuple[Tran
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Read a checkpoint's weights in float32; CheckpointError if one is no weight."""
-    tensors, _ = checkpoint.load(folder, "model.")
+    saved = checkpoint.read(folder, ("model.",))
+    tensors = {name: tensor for name, tensor in saved.tensors.items() if name.startswith("model.")}
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not bool(tensor.float().isfinite().all()):
             raise CheckpointError(
-                f"{folder / checkpoint.FILE} is damaged: {name} should be finite numbers, got {tensor.dtype}; "
-                "use another copy"
+                f"{saved.path} is damaged: {name} should be finite numbers, got {tensor.dtype}; use another copy"
             )
     return {name.removeprefix("model."): tensor.float() for name, tensor in tensors.items()}
 
@@ -182,7 +199,7 @@ def set_weights(model: Transformer, weights: Mapping[str, torch.Tensor], folder:
     for name in sorted(expected.keys() | came.keys()):
         if expected.get(name) != came.get(name):
             raise CheckpointError(
-                f"{folder / checkpoint.FILE} is of another shape: {name} is {came.get(name, 'missing')}, "
+                f"{checkpoint.newest(folder)} is of another shape: {name} is {came.get(name, 'missing')}, "
                 f"the configuration asks for {expected.get(name, 'no such weight')}"
             )
     model.load_state_dict(dict(weights))
@@ -212,8 +229,9 @@ def export(source: Path, target: Path) -> None:
 def _take_back(folder: Path, made: bool) -> None:
     """Leave nothing of a run that could not be begun, nor the folder if it was made for it."""
     with suppress(OSError):  # on a disk that has gone, that is as it is
-        for name in (*LEFTOVERS, checkpoint.FILE):
+        for name in LEFTOVERS:
             (folder / name).unlink(missing_ok=True)
+        checkpoint.remove(folder)
         if made:
             folder.rmdir()
 

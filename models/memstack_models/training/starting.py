@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from memstack_models.data.errors import CheckpointError
-from memstack_models.training.checkpoint import FILE
+from memstack_models.training.checkpoint import newest
 from memstack_models.training.config import RunConfig
 from memstack_models.transformer.transformer import Transformer
 
@@ -31,7 +31,7 @@ def take_over(model: Transformer, weights: Mapping[str, Tensor], folder: Path) -
         there, wanted = (tuple(each[name].shape) if name in each else None for each in (weights, own))
         if (there and wanted and there != wanted) or ((there is None or wanted is None) and name.endswith(MATRIX)):
             raise CheckpointError(
-                f"{folder / FILE} is of another shape: {name} is {there or 'missing'}, the configuration asks for "
+                f"{newest(folder)} is of another shape: {name} is {there or 'missing'}, the configuration asks for "
                 f"{wanted or 'no such weight'}; sizes and layers are those of the checkpoint"
             )
     model.load_state_dict(dict(own) | {name: weights[name] for name in own.keys() & weights.keys()})

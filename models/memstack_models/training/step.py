@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from memstack import MemoryBank
 from memstack_models.data.reader import IGNORED
 from memstack_models.training.records import Recall, StepEntry
 from memstack_models.transformer.cache import Cache
-from memstack_models.transformer.transformer import SegmentOutput, Transformer
+from memstack_models.transformer.transformer import SegmentOutput
 
 
 def loss_of(
-    model: Transformer, segment: tuple[Tensor, Tensor], bank: MemoryBank, cache: Cache, tokens: int, *, half: bool
+    model: nn.Module, segment: tuple[Tensor, Tensor], bank: MemoryBank, cache: Cache, tokens: int, *, half: bool
 ) -> tuple[Tensor, SegmentOutput]:
     """The loss of tokens and targets (rows, segment), as its share of the mean over so many; and what they add.
 

@@ -10,30 +10,47 @@ from memstack import CorpusError, MemoryBank
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Reader
 from memstack_models.training.config import RunConfig
+from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.stream import Stream, create_bank
 from memstack_models.transformer.cache import Cache
 
 
 def training_streams(
-    run: RunConfig, documents: Sequence[Tensor], device: torch.device, memory: MemoryConfig | None
+    run: RunConfig,
+    documents: Sequence[Tensor],
+    device: torch.device,
+    memory: MemoryConfig | None,
+    ranks: Ranks = ALONE,
 ) -> list[Stream]:
-    """One stream per part of a step; each part owns its documents, rows, readers and memories (none if None)."""
+    """One stream per part of a step; each part owns its documents, rows, readers and memories (none if None).
+
+    Each rank has its share of the rows of each part.
+    """
     parts, rows = run.train.accumulation, run.train.rows // run.train.accumulation
     if len(documents) < parts:
         raise CorpusError(f"accumulation {parts} needs at least {parts} train documents, got {len(documents)}")
     readers = [Reader(documents[i::parts], rows, run.train.segment, run.train.seed + i) for i in range(parts)]
-    streams = [_stream(run, memory, reader, rows, device) for reader in readers]
-    return [replace(stream, distracted=run.train.distractors) for stream in streams]
+    streams = [_stream(run, memory, reader, device, ranks) for reader in readers]
+    return [replace(stream, number=i, distracted=run.train.distractors) for i, stream in enumerate(streams)]
 
 
 def evaluation_stream(
-    run: RunConfig, documents: Sequence[Tensor], device: torch.device, memory: MemoryConfig | None
+    run: RunConfig,
+    documents: Sequence[Tensor],
+    device: torch.device,
+    memory: MemoryConfig | None,
+    ranks: Ranks = ALONE,
 ) -> Stream:
-    """A stream that reads each document once with new memories; ``memory`` None evaluates with the memory off."""
-    rows = min(run.eval.rows, len(documents))
-    return _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), rows, device)
+    """A stream that reads each document once with new memories; ``memory`` None evaluates with the memory off.
+
+    Every rank has a row or more, be it one without a document.
+    """
+    rows = max(min(run.eval.rows, len(documents)), ranks.size)
+    return _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), device, ranks)
 
 
-def _stream(run: RunConfig, memory: MemoryConfig | None, reader: Reader, rows: int, device: torch.device) -> Stream:
+def _stream(run: RunConfig, memory: MemoryConfig | None, reader: Reader, device: torch.device, ranks: Ranks) -> Stream:
+    share = ranks.share(reader.rows)
+    rows = share.stop - share.start
     bank = create_bank(run.model, memory, rows, device) if memory is not None else MemoryBank()
-    return Stream(reader, bank, Cache(run.model, rows, device))
+    return Stream(reader, bank, Cache(run.model, rows, device), share)

@@ -3,21 +3,18 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
-from memstack.contract.errors import MemstackError
+from memstack.contract.errors import ConfigError, MemstackError
 from memstack.plugins.config import MemoryConfig
-from memstack_models.data.errors import CheckpointError
-from memstack_models.data.reader import IGNORED, Segment
-from memstack_models.training import checkpoint, run_folder
+from memstack_models.data.reader import Segment
+from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.curves import check_curves, curves
 from memstack_models.training.device import pick_device
@@ -28,22 +25,16 @@ from memstack_models.training.errors import (
     TrainingStopped,
     going_on,
 )
-from memstack_models.training.identity import deciding, refuse_edits
 from memstack_models.training.lock import locked
 from memstack_models.training.model import checkpointed_layers, new_model
 from memstack_models.training.monitoring import MemoryMonitor, mean_ages, probed_entry
-from memstack_models.training.optimizers import (
-    create_optimizer,
-    learning_rate,
-    load_optimizer_state,
-    optimizer_state,
-    set_learning_rate,
-)
+from memstack_models.training.optimizers import create_optimizer, learning_rate, set_learning_rate
+from memstack_models.training.parallel import SharedModel, refuse_no_room, way_of
 from memstack_models.training.perplexity import evaluate
+from memstack_models.training.ranks import ALONE, OtherRankError, Ranks
 from memstack_models.training.records import LogEntry, Perplexity, ValidationEntry
-from memstack_models.training.saved import RANDOM, RANDOM_CUDA, SavedState
 from memstack_models.training.signals import Signals, tell_at_once
-from memstack_models.training.sizes import refuse_too_large
+from memstack_models.training.state import RunState
 from memstack_models.training.step import Step, loss_of
 from memstack_models.training.stream import Stream
 from memstack_models.training.streams import evaluation_stream, training_streams
@@ -54,13 +45,28 @@ GAIN = 0.01
 """The part of the perplexity that the memory must save for its gain to have appeared."""
 AGES_EVERY = 10
 """Searches of a memory from one look at how old what it found is to the next, at the most."""
-OF_MEMORY = "memory_bias", "memory_age", "memory_gate"
-"""Parameters that nothing is learned of where a model remembers nothing."""
 
 
 def warn(text: str) -> None:
     """Tell what is out of order where nobody else does."""
     warnings.warn(text, RunFolderWarning, stacklevel=3)
+
+
+def _checked(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, ranks: Ranks) -> torch.device:
+    """Where to compute; refused is what is known to go wrong."""
+    check_curves(run.train.curves)
+    device = pick_device(run.train.device)
+    if memory is not None and memory.shards > 1 and ranks.size > 1:
+        raise ConfigError(
+            f"memory.shards = {memory.shards} is for ranks that all read the same rows, and these {ranks.size} have rows, "
+            "and memories, of their own: leave memory.shards at 1"
+        )
+    refuse_no_room(run, vocab_size, device, memory, ranks)
+    return device
+
+
+def untold(entry: LogEntry) -> None:
+    """Tell nobody: what a rank logs, the first one tells."""
 
 
 class Trainer:
@@ -76,24 +82,29 @@ class Trainer:
         token_bytes: Tensor,
         *,
         memory_off: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
         torch.manual_seed(run.train.seed)
-        self.run, self.folder = run, folder
-        check_curves(run.train.curves)
-        self.device = pick_device(run.train.device)
+        self.run, self.folder, self.ranks = run, folder, ranks
         memory = None if memory_off else run.memory
-        refuse_too_large(run, vocab_size, self.device, memory)
+        self.device = ranks.together(lambda: _checked(run, vocab_size, memory, ranks))
         self.model = new_model(run, vocab_size).to(self.device)
         self.model.checkpointed = checkpointed_layers(run)
         if run.train.compile:
             # Sizes are few: training's and evaluation's.
             self.model.compile(fullgraph=True, dynamic=False)
+        self.shared = SharedModel(self.model, ranks, way_of(run.train, ranks), self.device)
         self.optimizer = create_optimizer(self.model, run.train)
-        streams = training_streams(run, documents, self.device, memory)
+        if ranks.rank:  # rows on other ranks drop out other activations
+            torch.manual_seed((run.train.seed + ranks.rank) % (1 << 64))
+        streams = ranks.together(lambda: training_streams(run, documents, self.device, memory, ranks))
+        if ranks.size > 1:
+            ranks.check_alike("documents", str([each.reader.state_dict()["made_for"].tolist() for each in streams]))
         every = min(AGES_EVERY, run.train.log_every)
         self.monitors = [MemoryMonitor(each.bank, self.model, run.memory.probe, "cpu", every) for each in streams]
         pairs = zip(streams, self.monitors, strict=True)
         self.streams = [replace(stream, bank=monitor.bank) for stream, monitor in pairs]
+        self._state = RunState(run, self.model, self.optimizer, self.streams, self.device, ranks)
         self.validation, self.token_bytes = validation, token_bytes
         self.step = 0
         self._saved: int | None = None
@@ -114,12 +125,14 @@ class Trainer:
         TrainingStopped, a KeyboardInterrupt, with the command to go on; a second one raises it at once. What cannot be
         written is a RunFolderError or a CheckpointError with that command.
         """
-        signals = Signals(self.folder, tell_at_once)
+        signals = Signals(self.folder, tell_at_once if self.ranks.first else lambda text: None)
         try:
-            with nullcontext() if held else locked(self.folder) as notice, signals, self._ended(signals):
-                for line in filter(None, (notice, run_folder.rewind_log(self.folder, self.step))):
+            lock = nullcontext() if held or not self.ranks.first else locked(self.folder)
+            with lock as notice, signals, self._ended(signals):
+                rewound = self.ranks.by_first(lambda: run_folder.rewind_log(self.folder, self.step))
+                for line in filter(None, (notice, rewound)):
                     tell(line)
-                with curves(self.run, self.folder) as draw:
+                with curves(self.run, self.folder) if self.ranks.first else nullcontext(untold) as draw:
                     self._advance_to_the_end(lambda entry: (draw(entry), report(entry)), tick, signals)
         except TrainingStopped:
             signals.hand_on()
@@ -136,12 +149,7 @@ class Trainer:
             step = self.advance()
             tick(self.step)
             if self.step % config.log_every == 0 or self.step == config.steps:
-                entry = step.logged(
-                    probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]),
-                    mean_ages(watch.take_ages() for watch in self.monitors),
-                )
-                run_folder.append_log(self.folder, entry)
-                report(entry)
+                self._log(self._entry(step), report)
             if self.step % config.checkpoint_every == 0 or self.step == config.steps:
                 self.save()
             self._log_validation(report, signals)
@@ -150,12 +158,17 @@ class Trainer:
         """Validate if it is time to; a signal ends that, and it is done anew when the run goes on."""
         every = self.run.train.validate_every
         if every and self.step % every == 0:
-            validated = self.validate(lambda tokens: self._stop_if_asked(signals))
-            run_folder.append_log(self.folder, validated)
-            report(validated)
+            self._log(self.validate(lambda tokens: self._stop_if_asked(signals)), report)
+
+    def _log(self, entry: LogEntry, report: Report) -> None:
+        self.ranks.by_first(lambda: run_folder.append_log(self.folder, entry))
+        if self.ranks.first:
+            report(entry)
 
     def _stop_if_asked(self, signals: Signals) -> None:
-        if signals.asked is not None:
+        """End if any rank was asked to: all of them at the same place."""
+        if asked := self.ranks.most(signals.asked or 0):
+            signals.asked = asked
             if self._saved != self.step:
                 self.save()
             raise signals.stopped(self.step, self.step)
@@ -180,12 +193,12 @@ class Trainer:
         rate = learning_rate(self.run.train, self.step)
         set_learning_rate(self.optimizer, rate)
         segments = [next(stream) for stream in self.streams]
-        tokens = sum(int((segment.targets != IGNORED).sum()) for segment in segments)
+        tokens = sum(segment.predicted for segment in segments)
         parts = [self._backward(*part, tokens) for part in zip(self.streams, segments, strict=True)]
-        norm = clip_grad_norm_(self.model.parameters(), self.run.train.clip)
-        loss = sum(loss for loss, _ in parts)
+        norm = self.shared.clip(self.run.train.clip)
+        loss = self.ranks.sum(sum(loss for loss, _ in parts))
         if not math.isfinite(loss) or not bool(norm.isfinite()):
-            raise DivergedError(
+            raise (DivergedError if self.ranks.first else OtherRankError)(
                 f"training diverged at step {self.step + 1} (loss {loss}): lower train.learning_rate or train.clip; "
                 f"the last checkpoint in {self.folder} is from before"
             )
@@ -216,70 +229,41 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything a resumed run needs to continue with the same losses."""
-        parts = {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
-        parts |= {name: stream.state_dict() for name, stream in self._named_streams().items()}
-        tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-        tensors[RANDOM] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors[RANDOM_CUDA] = torch.cuda.get_rng_state(self.device)
-        checkpoint.save(self.folder, tensors, {"step": self.step, "run": deciding(self.run)})
+        self._state.save(self.folder, self.step)
         self._saved = self.step
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint; a run killed before its first one starts again.
 
-        The losses that follow are those of an uninterrupted run: to the bit on a CPU if the memory's search is exact.
-        An approximate index is built again from the same data and may find other neighbours.
+        The losses that follow are those of an uninterrupted run: to the bit on a CPU if the memory's search is exact
+        and as many ranks go on as have saved it. An approximate index is built again from the same data and may find
+        other neighbours.
 
         CheckpointError, or RunFolderError where the configuration has changed since then; nothing was taken over.
         """
-        path = self.folder / checkpoint.FILE
-        if not path.exists():
-            return
-        state, progress = checkpoint.load(self.folder)
-        saved = self._checked(SavedState(path, state), progress)
-        try:
-            self.model.load_state_dict(saved.of("model"))
-            load_optimizer_state(self.optimizer, saved.of("optimizer"))
-            for name, stream in self._named_streams().items():
-                stream.load_state_dict(saved.of(name))
-        except MemstackError as error:
-            raise CheckpointError(f"{path} does not fit this run: {error}; use another copy") from error
-        torch.set_rng_state(state[RANDOM])
-        if RANDOM_CUDA in state and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state[RANDOM_CUDA], self.device)
-        self.step = self._saved = progress["step"]
-
-    def _checked(self, saved: SavedState, progress: Mapping[str, Any]) -> SavedState:
-        """Look at all of a checkpoint before any of it is taken over."""
-        streams = self._named_streams()
-        saved.check_parts(["model", "optimizer", *streams])
-        refuse_edits(self.folder, progress.get("run"), self.run)
-        if progress["step"] > self.run.train.steps and self.run.train.schedule == "cosine":
-            raise CheckpointError(f"{self.folder / checkpoint.FILE} is of step {progress['step']}, beyond train.steps")
-        saved.check_model(self.model)
-        remembering = any(stream.bank for stream in self.streams)
-        idle = [name for name, _ in self.model.named_parameters() if name.endswith(OF_MEMORY) and not remembering]
-        saved.check_optimizer(self.optimizer, self.model, progress["step"], idle)
-        for name, stream in streams.items():
-            saved.check_stream(name, stream)
-        saved.check_random(self.device)
-        return saved
-
-    def _named_streams(self) -> dict[str, Stream]:
-        return {f"stream.{i}": stream for i, stream in enumerate(self.streams)}
+        if (step := self._state.load(self.folder)) is not None:
+            self.step = self._saved = step
 
     def _backward(self, stream: Stream, segment: Segment, tokens: int) -> tuple[float, SegmentOutput]:
         """Forward and backward of one part; its share of the step's mean loss, and what it adds."""
         inputs = segment.tokens.to(self.device), segment.targets.to(self.device)
         half = self.run.train.precision == "bfloat16"
-        loss, new = loss_of(self.model, inputs, stream.bank, stream.cache, tokens, half=half)
-        loss.backward()
+        with self.shared.exchanging(stream is self.streams[-1]):
+            loss, new = loss_of(self.shared.forward, inputs, stream.bank, stream.cache, tokens, half=half)
+            (loss * self.ranks.size).backward()  # what is exchanged is the mean over ranks of this
         return float(loss.detach()), new
 
     def _evaluated(self, memory: MemoryConfig | None, advance: Callable[[int], None]) -> Perplexity:
-        stream = evaluation_stream(self.run, self.validation, self.device, memory)
-        return evaluate(self.model, stream, self.token_bytes, advance).result()
+        stream = evaluation_stream(self.run, self.validation, self.device, memory, self.ranks)
+        return evaluate(self.model, stream, self.token_bytes, advance).over(self.ranks).result()
+
+    def _entry(self, step: Step) -> LogEntry:
+        """What is logged of a step: shares of all ranks' rows; times, recall and ages of the rows that are here."""
+        share = self.ranks.total(step.memory_share) / self.ranks.size
+        return replace(step, memory_share=share).logged(
+            probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]),
+            mean_ages(watch.take_ages() for watch in self.monitors),
+        )
 
     def _measured(self, loss: float, rate: float, new: SegmentOutput, tokens: int, start: float) -> Step:
         seconds = time.perf_counter() - start

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Run, ensure_refused
+from helpers.kept_checkpoints import kept_file
 from helpers.small_checkpoint import write_checkpoint
 from memstack_models.evaluation.records import ComparedRun, RunsRecord
 from memstack_models.evaluation.runs import runs_table, stretch_titles
-from memstack_models.training import checkpoint
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_what_cannot_be_compared_is_one_line(memstack: Run, runs: list[str], giv
 
 
 def test_a_run_that_cannot_be_read_is_noted_and_the_others_go_on(memstack: Run, runs: list[str]) -> None:
-    path = Path(runs[1], checkpoint.FILE)
+    path = kept_file(Path(runs[1]))
     path.write_bytes(path.read_bytes()[:-8])
     code, out, _ = memstack("compare", *runs, "--json", "runs.json")
     assert code == 1

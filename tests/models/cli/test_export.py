@@ -23,7 +23,7 @@ def exported(memstack: Run, corpus: Path) -> Path:
 
 def test_nothing_that_is_shared_holds_a_path_of_the_machine(exported: Path, tmp_path: Path) -> None:
     assert str(tmp_path).encode() in Path("run", run_folder.CONFIG).read_bytes()
-    for path in exported.iterdir():
+    for path in (path for path in exported.rglob("*") if path.is_file()):
         content = path.read_bytes()
         for part in (tmp_path, tmp_path.parent, Path.home()):
             assert os.fsencode(part) + b"/" not in content, path.name

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import QUICK, Run, ensure_refused, settings
-from memstack_models.training import checkpoint
+from helpers.kept_checkpoints import kept_file
 
 
 def break_corpus(corpus: Path, how: str) -> None:
@@ -65,7 +65,7 @@ def test_a_model_without_a_memory_has_nothing_to_compare(memstack: Run, corpus: 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "flipped"])
 def test_a_damaged_checkpoint_is_one_line(memstack: Run, corpus: Path, damage: str) -> None:
     assert memstack("train", "tiny", *settings(*QUICK, f"data.corpus={corpus}"), "--out", "run")[0] == 0
-    path = Path("run", checkpoint.FILE)
+    path = kept_file(Path("run"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     if damage == "missing":
@@ -75,4 +75,4 @@ def test_a_damaged_checkpoint_is_one_line(memstack: Run, corpus: Path, damage: s
     code, _, err = memstack("eval", "run")
     assert code == 2
     assert len(err.strip().splitlines()) == 1
-    assert checkpoint.FILE in err
+    assert str(path) in err

@@ -206,5 +206,5 @@ def test_an_optimiser_keeps_as_many_bytes_as_were_counted() -> None:
     for each in model.parameters():
         each.grad = torch.zeros_like(each)
     made.step()
-    state = {name: each for name, each in optimizer_state(made).items() if not name.endswith(".step")}
+    state = {name: each for name, each in optimizer_state(made, model).items() if not name.endswith(".step")}
     assert sum(each.nbytes for each in state.values()) == optimizer_bytes(run.train, run.model, 257)

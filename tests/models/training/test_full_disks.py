@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from helpers.command_line import QUICK, settings
+from helpers.kept_checkpoints import kept_file
 from helpers.small_corpus import write_corpus
 from helpers.small_run import config, losses, trainer
 from memstack_models.data.errors import CheckpointError
@@ -96,8 +97,8 @@ def test_a_resumed_run_needs_room_for_two_checkpoints_and_minds_no_change_of_the
     second.resume()
     maps = Path("/proc/self/maps")
     if maps.is_file():
-        assert checkpoint.FILE not in maps.read_text()
-    with (tmp_path / checkpoint.FILE).open("r+b") as file:
+        assert ".safetensors" not in maps.read_text()
+    with kept_file(tmp_path).open("r+b") as file:
         file.truncate(10)
     second.train()
     trainer(tmp_path / "whole", config()).train()

@@ -13,9 +13,9 @@ import pytest
 from helpers.command_line import QUICK, Run, settings
 from helpers.small_run import config, losses, trainer
 from memstack_models.training import checkpoint, run_folder
-from memstack_models.training import trainer as trainer_module
 from memstack_models.training.errors import RunFolderError, TrainingStopped
 from memstack_models.training.lock import locked
+from memstack_models.training.parallel import SharedModel
 from memstack_models.training.records import LogEntry
 from memstack_models.training.trainer import Trainer
 
@@ -125,7 +125,7 @@ def test_a_second_signal_ends_at_once_and_leaves_the_disk_whole(
     """Here in the middle of the save that the first one asked for: the checkpoint before it stays."""
 
     def again() -> None:
-        (tmp_path / f"{checkpoint.FILE}.writing").write_bytes(b"half")
+        (tmp_path / checkpoint.WRITING / "rank-0.safetensors").write_bytes(b"half")
         signal.raise_signal(signal.SIGTERM)
 
     def report(entry: LogEntry) -> None:
@@ -151,7 +151,7 @@ def test_what_a_signal_breaks_in_passing_ends_as_if_asked(tmp_path: Path, monkey
         raise RuntimeError("the compiler was interrupted")
 
     run = trainer(tmp_path, config())
-    monkeypatch.setattr(trainer_module, "clip_grad_norm_", killed)
+    monkeypatch.setattr(SharedModel, "clip", killed)
     assert "at step 0, nothing is saved yet; go on with: memstack train" in str(stop(run))
 
 
@@ -217,11 +217,15 @@ def test_the_command_says_how_to_go_on_and_does(memstack: Run, corpus: Path, mon
     assert len(losses(Path("my run"))) == 9
 
 
+def written(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_second_training_in_a_folder_is_told_who_is_there(memstack: Run, corpus: Path) -> None:
     """One lock, held from the start to the end by whoever begins, resumes, or trains in code."""
     chosen = settings(*QUICK, f"data.corpus={corpus}")
     assert memstack("train", "tiny", *chosen, "--out", "run")[0] == 0
-    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    before = written(Path("run"))
     Path("begun").mkdir()
     with locked(Path("run")), locked(Path("begun")):
         for line in (("train", "--resume", "--out", "run"), ("train", "tiny", *chosen, "--out", "begun")):
@@ -234,7 +238,6 @@ def test_a_second_training_in_a_folder_is_told_who_is_there(memstack: Run, corpu
         code, _, err = memstack("export", "run", "begun")
         assert (code, "is being trained in" in err) == (2, True)
         assert memstack("eval", "run")[0] == 0
-    written = {path.name: path.read_bytes() for path in Path("run").iterdir()}
-    assert written == before
+    assert written(Path("run")) == before
     assert [path.name for path in Path("begun").iterdir()] == ["run.lock"]
     assert memstack("export", "run", "begun")[0] == 0
