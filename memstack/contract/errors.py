@@ -80,6 +80,14 @@ class ForkError(MemstackError, RuntimeError):
     """A memory is used in a process that was forked from its own, into which what it needs did not come along."""
 
 
+class MemoryUnavailableError(MemstackError, ConnectionError):
+    """The store of a remote memory cannot be used: it did not answer for too long, or refuses what it is asked."""
+
+
+class UnreachableError(MemstackError, ConnectionError):
+    """A remote store did not do what it was asked, and may do so if it is asked again."""
+
+
 class OptionsError(MemstackError, ValueError):
     """A backend or a corpus was given an option it does not have, or a value it cannot use."""
 
