@@ -201,6 +201,18 @@ class TestJaxInt8OnDisk(MemoryContract):
     options: ClassVar[Any] = with_options("jax", dtype="int8", folder=gettempdir())
 
 
+@needs("qdrant")
+class TestQdrant(MemoryContract):
+    backend = "qdrant"
+
+
+@pytest.mark.long
+@needs("qdrant")
+class TestQdrantFloat16InTurn(OtherNumbers):
+    backend = "qdrant"
+    options: ClassVar[Any] = with_options("qdrant", dtype="float16", overlap=False)
+
+
 class TestOwnStorage(MemoryContract):
     backend = staticmethod(ListMemory)
     exact = True
