@@ -14,6 +14,7 @@ from memstack import MemoryShape, MemoryUnavailableError, UnreachableError
 from memstack.store.remote import Array, Asked, Found, Points, Ranges, RemoteStore
 from memstack_qdrant import wire
 from memstack_qdrant.address import Address
+from memstack_qdrant.graph import Graph
 
 FINAL = frozenset(
     (
@@ -43,10 +44,12 @@ CLOSING = 5.0
 class ClusterStore(RemoteStore):
     """A collection with a name that nobody else has, which is removed when this is closed."""
 
-    def __init__(self, at: Address, key: str | None, shape: MemoryShape, dtype: str, prefix: str) -> None:
+    def __init__(
+        self, at: Address, key: str | None, shape: MemoryShape, dtype: str, prefix: str, graph: Graph | None
+    ) -> None:
         self.where = at.target
         self._name = f"{prefix}-{os.urandom(8).hex()}"
-        self._shape, self._dtype = shape, dtype
+        self._shape, self._dtype, self._graph = shape, dtype, graph
         self._metadata = () if key is None else (("api-key", key),)
         self._channel: Any = (
             grpc.secure_channel(at.target, grpc.ssl_channel_credentials(), CHANNEL)
@@ -57,7 +60,7 @@ class ClusterStore(RemoteStore):
         self._collections: Any = CollectionsStub(self._channel)
 
     def open(self, seconds: float) -> None:
-        order = wire.collection(self._name, self._shape, self._dtype, seconds)
+        order = wire.collection(self._name, self._shape, self._dtype, self._graph, seconds)
         try:
             self._ask(self._collections.Create, order, seconds)
         except MemoryUnavailableError:
@@ -71,7 +74,7 @@ class ClusterStore(RemoteStore):
     def search(
         self, asked: Sequence[Asked], k: int, seconds: float, *, exactly: bool = True, fetch: bool = True
     ) -> Found:
-        questions = wire.query_batch(self._name, asked, k, seconds, exactly, fetch)
+        questions = wire.query_batch(self._name, asked, k, seconds, None if exactly else self._graph, fetch)
         answer = self._ask(self._points.QueryBatch, questions, seconds)
         return wire.found(answer, k, self._shape if fetch else None)
 

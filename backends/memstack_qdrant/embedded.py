@@ -10,6 +10,7 @@ import qdrant_edge as edge
 from memstack import MemoryShape, MemoryUnavailableError
 from memstack.store.remote import Array, Asked, Found, Points, Ranges, RemoteStore
 from memstack_qdrant.folders import OwnFolder
+from memstack_qdrant.graph import Graph
 
 AT = "at"
 """The payload that repeats an id: the engine finds ranges of payloads, not of ids."""
@@ -24,15 +25,16 @@ VACUUM = 1000
 class EmbeddedStore(RemoteStore):
     """A shard in a folder of its own. Every call is done when it returns."""
 
-    def __init__(self, parent: Path, shape: MemoryShape, dtype: str) -> None:
+    def __init__(self, parent: Path, shape: MemoryShape, dtype: str, graph: Graph | None) -> None:
         self._folder = OwnFolder(parent)
         self.where = str(self._folder.path)
-        self._shape, self._dtype, self._gone = shape, dtype, 0
+        self._shape, self._dtype, self._graph = shape, dtype, graph
+        self._gone = self._new = 0
         self._shard: Any = None
 
     def open(self, seconds: float) -> None:
         try:
-            self._shard = edge.EdgeShard.create(str(self._folder.path / "shard"), _config(self._shape, self._dtype))
+            self._shard = edge.EdgeShard.create(str(self._folder.path / "shard"), self._config())
         except Exception as error:
             raise _refused(self.where, error) from error
         self._update(edge.UpdateOperation.create_field_index(AT, edge.PayloadSchemaType.Integer))
@@ -44,12 +46,16 @@ class EmbeddedStore(RemoteStore):
             for name, key, value in zip(points.ids.tolist(), keys, values, strict=True)
         ]
         self._update(edge.UpdateOperation.upsert_points(made))
+        self._new += len(made)
+        if self._graph is not None and self._new > max(self._graph.entries, self.count(seconds) / 3):
+            self._tidy()
         return Done()
 
     def search(
         self, asked: Sequence[Asked], k: int, seconds: float, *, exactly: bool = True, fetch: bool = True
     ) -> Found:
-        params = edge.SearchParams(exact=exactly)
+        by_graph = None if exactly else self._graph
+        params = edge.SearchParams(exact=by_graph is None, hnsw_ef=by_graph and max(by_graph.ef_search, k))
         along: Any = list(VECTORS) if fetch else False
         requests: list[Any] = []
         for live, queries in asked:
@@ -81,8 +87,7 @@ class EmbeddedStore(RemoteStore):
         self._update(edge.UpdateOperation.delete_points_by_filter(_within(ids)))
         self._gone += sum(map(len, ids))
         if self._gone > max(VACUUM, self.count(seconds)):
-            self._shard.optimize()
-            self._gone = 0
+            self._tidy()
         return Done()
 
     def count(self, seconds: float) -> int:
@@ -92,6 +97,31 @@ class EmbeddedStore(RemoteStore):
         if self._shard is not None:
             self._shard.close()
         self._folder.remove()
+
+    def _tidy(self) -> None:
+        """Have graphs built, and room given back."""
+        try:
+            self._shard.optimize()
+        except Exception as error:
+            raise _refused(self.where, error) from error
+        self._gone = self._new = 0
+
+    def _config(self) -> Any:
+        datatype, graph = getattr(edge.VectorStorageDatatype, DATATYPES[self._dtype]), self._graph
+        threshold = NEVER if graph is None else graph.kilobytes(self._shape.key_dim)
+        # Nobody searches for values: they get no links.
+        key, value = (
+            edge.HnswIndexConfig(m=m, ef_construct=graph.ef_construction if graph else 4, full_scan_threshold=threshold)
+            for m in (graph.m if graph else 0, 0)
+        )
+        sizes = zip(VECTORS, (self._shape.key_dim, self._shape.value_dim), (key, value), strict=True)
+        vectors = {
+            name: edge.EdgeVectorParams(dim, edge.Distance.Dot, datatype=datatype, hnsw_config=links)
+            for name, dim, links in sizes
+        }
+        optimizers = edge.EdgeOptimizersConfig(indexing_threshold=threshold, default_segment_number=1)
+        # No log of its own: what is here is gone with the process.
+        return edge.EdgeConfig(vectors=vectors, optimizers=optimizers, wal_enabled=False)
 
     def _update(self, operation: Any) -> None:
         try:
@@ -108,16 +138,6 @@ class Done:
 
     def result(self) -> None:
         """There is nothing to wait for."""
-
-
-def _config(shape: MemoryShape, dtype: str) -> Any:
-    datatype = getattr(edge.VectorStorageDatatype, DATATYPES[dtype])
-    sizes = zip(VECTORS, (shape.key_dim, shape.value_dim), strict=True)
-    vectors = {name: edge.EdgeVectorParams(dim, edge.Distance.Dot, datatype=datatype) for name, dim in sizes}
-    # No log of its own: what is here is gone with the process.
-    return edge.EdgeConfig(
-        vectors=vectors, optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NEVER), wal_enabled=False
-    )
 
 
 def _within(ranges: Ranges) -> Any:

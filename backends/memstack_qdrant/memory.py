@@ -1,4 +1,4 @@
-"""QdrantMemory: entries in a Qdrant cluster, or in a folder by the same engine as a library."""
+"""QdrantMemory and QdrantGraphMemory: entries in a Qdrant cluster, or in a folder by the same engine as a library."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from memstack import PLACEMENT, MemoryShape, RemoteMemory
 from memstack.store.remote import RemoteStore
 from memstack_qdrant.address import address, api_key
+from memstack_qdrant.graph import Graph
 
 NAME = r"^[A-Za-z0-9_-]{1,100}$"
 
@@ -15,8 +16,7 @@ NAME = r"^[A-Za-z0-9_-]{1,100}$"
 class QdrantMemory(RemoteMemory):
     """Each memory has a collection of its own, with a name of its own, which is removed with it.
 
-    All entries of a memory are compared with a query (``exact=true`` in Qdrant's words), by the payload index over
-    their ids; there is no graph.
+    All entries of a memory are compared with a query (``exact=true`` in Qdrant's words); there is no graph.
     """
 
     class Options(RemoteMemory.Options):
@@ -54,7 +54,11 @@ class QdrantMemory(RemoteMemory):
             api_key(self.api_key_env)
             return self
 
-    options: Options
+        @property
+        def graph(self) -> Graph | None:
+            """The graph to build; None, as here, for none."""
+            return None
+
     exact = True
 
     @classmethod
@@ -63,8 +67,33 @@ class QdrantMemory(RemoteMemory):
         if options.path is not None:
             from memstack_qdrant.embedded import EmbeddedStore
 
-            return EmbeddedStore(options.path, shape, options.dtype)
+            return EmbeddedStore(options.path, shape, options.dtype, options.graph)
         from memstack_qdrant.cluster import ClusterStore
 
         key = api_key(options.api_key_env)
-        return ClusterStore(address(options.url), key, shape, options.dtype, options.collection)
+        at, graph = address(options.url), options.graph
+        return ClusterStore(at, key, shape, options.dtype, options.collection, graph)
+
+
+class QdrantGraphMemory(QdrantMemory):
+    """A graph over the keys of all memories of one object: for few memories with very many entries each.
+
+    It is built in the background by a cluster; in a folder, by the add that brings as many entries as a third of what
+    there is. What is not in it yet is compared with every query, so nothing waits to be found.
+    """
+
+    class Options(QdrantMemory.Options):
+        graph_from: int = Field(default=20_000, ge=1, le=1 << 30)
+        """From how many entries on the engine builds a graph; of fewer, all are compared with a query."""
+        m: int = Field(default=16, ge=4, le=128)
+        """Links per node."""
+        ef_construction: int = Field(default=128, ge=4, le=4096)
+        """Candidates looked at while a node is linked; more is slower to build and more accurate."""
+        ef_search: int = Field(default=64, ge=1, le=1 << 16)
+        """Candidates looked at per query, never fewer than k; more is slower and more accurate."""
+
+        @property
+        def graph(self) -> Graph:
+            return Graph(self.graph_from, self.m, self.ef_construction, self.ef_search)
+
+    exact = False

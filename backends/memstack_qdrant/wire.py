@@ -13,6 +13,7 @@ from qdrant_client.grpc import qdrant_common_pb2 as common
 
 from memstack import MemoryShape
 from memstack.store.remote import Array, Asked, Found, Points, Ranges
+from memstack_qdrant.graph import Graph
 
 AT = "at"
 """The payload that repeats an id: filters know ranges of payloads, not of ids."""
@@ -22,17 +23,22 @@ NEVER = 1 << 40
 STRONG = points.WriteOrdering(type=points.WriteOrderingType.Strong)
 
 
-def collection(name: str, shape: MemoryShape, dtype: str, seconds: float) -> Any:
+def collection(name: str, shape: MemoryShape, dtype: str, graph: Graph | None, seconds: float) -> Any:
     """The order to make a collection. By cosine, which it could be asked for, it would store normalised vectors."""
     datatype = collections.Datatype.Value(dtype.capitalize())
     vectors = {
         each: collections.VectorParams(size=dim, distance=collections.Distance.Dot, datatype=datatype)
         for each, dim in ((KEY, shape.key_dim), (VALUE, shape.value_dim))
     }
+    vectors[VALUE].hnsw_config.m = 0  # nobody searches for values
+    threshold = NEVER if graph is None else graph.kilobytes(shape.key_dim)
+    if graph is not None:
+        vectors[KEY].hnsw_config.m, vectors[KEY].hnsw_config.ef_construct = graph.m, graph.ef_construction
+        vectors[KEY].hnsw_config.full_scan_threshold = threshold
     return collections.CreateCollection(
         collection_name=name,
         vectors_config=collections.VectorsConfig(params_map=collections.VectorParamsMap(map=vectors)),
-        optimizers_config=collections.OptimizersConfigDiff(indexing_threshold=NEVER),
+        optimizers_config=collections.OptimizersConfigDiff(indexing_threshold=threshold),
         timeout=_whole(seconds),
     )
 
@@ -62,8 +68,9 @@ def upsert(name: str, sent: Points, seconds: float) -> Any:
     return request
 
 
-def query_batch(name: str, asked: Sequence[Asked], k: int, seconds: float, exactly: bool, fetch: bool) -> Any:
-    """The questions, each with the ids among which an answer is looked for."""
+def query_batch(name: str, asked: Sequence[Asked], k: int, seconds: float, graph: Graph | None, fetch: bool) -> Any:
+    """The questions, each with the ids among which an answer is looked for: by a graph, or by looking at all."""
+    params = points.SearchParams(exact=True) if graph is None else points.SearchParams(hnsw_ef=max(graph.ef_search, k))
     request = points.QueryBatchPoints(collection_name=name, timeout=_whole(seconds))
     for live, queries in asked:
         form = points.QueryPoints(
@@ -71,7 +78,7 @@ def query_batch(name: str, asked: Sequence[Asked], k: int, seconds: float, exact
             using=KEY,
             filter=_within(live),
             limit=k,
-            params=points.SearchParams(exact=exactly),
+            params=params,
             with_payload=points.WithPayloadSelector(enable=False),
         )
         form.with_vectors.include.names.extend([KEY, VALUE] if fetch else [])

@@ -213,6 +213,12 @@ class TestQdrantFloat16InTurn(OtherNumbers):
     options: ClassVar[Any] = with_options("qdrant", dtype="float16", overlap=False)
 
 
+@pytest.mark.long
+@needs("qdrant-graph")
+class TestQdrantGraph(OtherNumbers):
+    backend = "qdrant-graph"
+
+
 class TestOwnStorage(MemoryContract):
     backend = staticmethod(ListMemory)
     exact = True

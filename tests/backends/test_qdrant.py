@@ -42,8 +42,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 
 def test_the_protocol_in_short(server: StandIn) -> None:
     """What the kit asks in full, over the cluster's protocol."""
-    for options in ({}, {"dtype": "float16", "overlap": False}):
-        trial = Trial(create_memory("qdrant", SMALL, url=server.url, **options), exact=True)
+    small: Any = {"graph_from": 64, "ef_search": 256}
+    for name, options in (("qdrant", {}), ("qdrant", {"dtype": "float16", "overlap": False}), ("qdrant-graph", small)):
+        exact = name == "qdrant"
+        trial = Trial(create_memory(name, SMALL, url=server.url, **options), exact)
+        assert trial.memory.exact is exact
         for n in (5, 64, 24, 131):
             trial.add(n)
             trial.check(k=9, group=2)
@@ -51,7 +54,8 @@ def test_the_protocol_in_short(server: StandIn) -> None:
         trial.add(3)
         trial.select(1, 0, 0)
         trial.check(k=70)
-        twin = create_memory("qdrant", SMALL, url=server.url, **options)
+        trial.check_exactly(trial.data.queries(2), k=70)
+        twin = create_memory(name, SMALL, url=server.url, **options)
         twin.load_state_dict(trial.memory.state_dict())
         trial.memory = twin
         trial.check(k=70)
@@ -249,6 +253,20 @@ def test_room_of_entries_that_have_left_is_given_back(tmp_path: Path) -> None:
         trial.add(128)
     trial.check(k=300)
     assert stored(trial.memory) <= 256 + 256 // 4 + 128
+
+
+def test_a_graph_finds_most_of_what_all_entries_hold(tmp_path: Path) -> None:
+    """Built while entries come, and again as they leave."""
+    shape = MemoryShape(rows=1, heads=1, key_dim=16, value_dim=2, capacity=1500)
+    memory: Any = create_memory("qdrant-graph", shape, path=str(tmp_path), graph_from=300, m=8, ef_search=32)
+    random = torch.Generator().manual_seed(0)
+    for _ in range(12):
+        keys = torch.nn.functional.normalize(torch.randn(1, 1, 250, 16, generator=random), dim=-1)
+        memory.add(keys, keys[..., :2])
+    queries = torch.nn.functional.normalize(torch.randn(1, 1, 100, 16, generator=random), dim=-1)
+    found, truth = memory.search(queries, 10), memory.search_exactly(queries, 10)
+    recall = (found.scores >= truth.scores[..., -1:] - 1e-5).float().mean()
+    assert 0.8 < recall < 1, "either it finds too little, or there is no graph"
 
 
 def test_queries_beyond_any_bound_are_answered(server: StandIn) -> None:

@@ -65,8 +65,11 @@ class Collections(collections_service.CollectionsServicer):
         for name, params in request.vectors_config.params_map.map.items():
             assert params.distance == collections.Distance.Dot
             datatype = getattr(edge.VectorStorageDatatype, collections.Datatype.Name(params.datatype))
-            vectors[name] = edge.EdgeVectorParams(params.size, edge.Distance.Dot, datatype=datatype)
-        optimizers = edge.EdgeOptimizersConfig(indexing_threshold=1 << 30)
+            given = params.hnsw_config
+            links = edge.HnswIndexConfig(given.m, given.ef_construct or 4, given.full_scan_threshold or 1)
+            vectors[name] = edge.EdgeVectorParams(params.size, edge.Distance.Dot, datatype=datatype, hnsw_config=links)
+        threshold = min(request.optimizers_config.indexing_threshold, 1 << 30)
+        optimizers = edge.EdgeOptimizersConfig(indexing_threshold=threshold, default_segment_number=1)
         self.shards.create(request.collection_name, edge.EdgeConfig(vectors=vectors, optimizers=optimizers))
         return self.shards.answer(context, collections.CollectionOperationResponse(result=True))
 
@@ -135,7 +138,7 @@ def question(asked: Any) -> Any:
         limit=asked.limit,
         query=nearest,
         filter=only(asked.filter),
-        params=edge.SearchParams(exact=asked.params.exact),
+        params=edge.SearchParams(exact=asked.params.exact, hnsw_ef=asked.params.hnsw_ef or None),
         with_vector=list(asked.with_vectors.include.names) or asked.with_vectors.enable,
         with_payload=False,
     )
