@@ -16,6 +16,7 @@ from memstack.contract.errors import (
     DuplicateCorpusError,
     ForkError,
     LayerError,
+    MemoryUnavailableError,
     MemstackError,
     NonFiniteError,
     OptionsError,
@@ -26,6 +27,7 @@ from memstack.contract.errors import (
     StateError,
     UnknownBackendError,
     UnknownCorpusError,
+    UnreachableError,
 )
 from memstack.contract.shape import MemoryShape
 from memstack.contract.version import Version
@@ -42,11 +44,13 @@ if TYPE_CHECKING:
     from memstack.contract.state import check_state, new_state, select_rows
     from memstack.contract.validation import Padded, check_add, check_reset, check_search, check_select
     from memstack.plugins.hookspecs import hookimpl
+    from memstack.plugins.placement import PLACEMENT
     from memstack.plugins.registry import backends, corpora, create_corpus, create_memory
     from memstack.plugins.specs import BackendOptions, BackendSpec, CommandSpec, CorpusOptions, CorpusSpec
     from memstack.store.indexed import IndexedMemory
     from memstack.store.int8 import Quantised
     from memstack.store.per_head import PerHeadIndexMemory, SearchIndex
+    from memstack.store.remote import RemoteMemory
 
 # Before anybody imports torch, or makes a first pydantic model.
 spare_others()
@@ -64,15 +68,18 @@ _LATER = {
     "memstack.contract.state": ("check_state", "new_state", "select_rows"),
     "memstack.contract.validation": ("Padded", "check_add", "check_reset", "check_search", "check_select"),
     "memstack.plugins.hookspecs": ("hookimpl",),
+    "memstack.plugins.placement": ("PLACEMENT",),
     "memstack.plugins.registry": ("backends", "corpora", "create_corpus", "create_memory"),
     "memstack.plugins.specs": ("BackendOptions", "BackendSpec", "CommandSpec", "CorpusOptions", "CorpusSpec"),
     "memstack.store.indexed": ("IndexedMemory",),
     "memstack.store.int8": ("Quantised",),
     "memstack.store.per_head": ("PerHeadIndexMemory", "SearchIndex"),
+    "memstack.store.remote": ("RemoteMemory",),
 }
 
 __all__ = [
     "MISSING_SCORE",
+    "PLACEMENT",
     "SPLITS",
     "Attended",
     "BackendOptions",
@@ -100,6 +107,7 @@ __all__ = [
     "MemoryAttention",
     "MemoryBank",
     "MemoryShape",
+    "MemoryUnavailableError",
     "MemstackError",
     "NonFiniteError",
     "OptionsError",
@@ -107,6 +115,7 @@ __all__ = [
     "PerHeadIndexMemory",
     "Quantised",
     "RecordError",
+    "RemoteMemory",
     "SearchIndex",
     "SearchResult",
     "ShapeError",
@@ -116,6 +125,7 @@ __all__ = [
     "StateError",
     "UnknownBackendError",
     "UnknownCorpusError",
+    "UnreachableError",
     "Version",
     "attend",
     "backends",

@@ -17,7 +17,8 @@ from memstack.measure.recorded import Recorded
 from memstack.plugins.registry import registry
 
 BUNDLED = ["exact", "bucketed", "faiss-ivf", "hnsw", "jax", "scann"]
-BACKENDS = [*BUNDLED, *dict.fromkeys(spec.name for spec in registry().specs() if spec.name not in BUNDLED)]
+OTHERS = [spec.name for spec in registry().specs() if spec.name not in BUNDLED and not spec.needs_options]
+BACKENDS = [*BUNDLED, *dict.fromkeys(OTHERS)]
 """The bundled backends in a fixed order, then those of plugins: asv knows a result by its parameters' values."""
 KEYS = [*KEY_SETS, "recorded"]
 RECORDED_DIM, RECORDED_ENTRIES = 32, 1 << 16

@@ -84,6 +84,14 @@ class ShardError(MemstackError, RuntimeError):
     """Of the ranks that a memory lies on one is gone, stands still or is out of step; or there are no such ranks."""
 
 
+class MemoryUnavailableError(MemstackError, ConnectionError):
+    """The store of a remote memory cannot be used: it did not answer for too long, or refuses what it is asked."""
+
+
+class UnreachableError(MemstackError, ConnectionError):
+    """A remote store did not do what it was asked, and may do so if it is asked again."""
+
+
 class OptionsError(MemstackError, ValueError):
     """A backend or a corpus was given an option it does not have, or a value it cannot use."""
 

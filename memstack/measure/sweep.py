@@ -137,11 +137,11 @@ class Workload:
 
 
 def installed() -> list[BackendSpec]:
-    """Return the backends whose libraries are there.
+    """Return the backends whose libraries are there, and that can be made by name alone.
 
     The first is the measure of the others: it is exact, and if several are, the default of the configuration.
     """
-    found = [spec for spec in registry().specs() if not spec.missing()]
+    found = [spec for spec in registry().specs() if not spec.missing() and not spec.needs_options]
     return sorted(found, key=lambda spec: (not spec.exact, spec.name != MemoryConfig().backend))
 
 

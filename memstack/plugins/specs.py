@@ -67,6 +67,9 @@ class BackendSpec(LibrarySpec):
     """Device types on which the search can run."""
     needs_training: bool = False
     """True if the index is trained on stored keys."""
+    needs_options: bool = False
+    """True if it cannot be made by its name alone, for it has to be told where, say: what tries every backend leaves it
+    out, and ``memstack check`` measures it with its ``test_options``."""
     recall_floor: float = 1.0
     """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
     search_space: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])

@@ -201,6 +201,24 @@ class TestJaxInt8OnDisk(MemoryContract):
     options: ClassVar[Any] = with_options("jax", dtype="int8", folder=gettempdir())
 
 
+@needs("qdrant")
+class TestQdrant(MemoryContract):
+    backend = "qdrant"
+
+
+@pytest.mark.long
+@needs("qdrant")
+class TestQdrantFloat16InTurn(OtherNumbers):
+    backend = "qdrant"
+    options: ClassVar[Any] = with_options("qdrant", dtype="float16", overlap=False)
+
+
+@pytest.mark.long
+@needs("qdrant-graph")
+class TestQdrantGraph(OtherNumbers):
+    backend = "qdrant-graph"
+
+
 class TestOwnStorage(MemoryContract):
     backend = staticmethod(ListMemory)
     exact = True

@@ -10,9 +10,13 @@ import pytest
 import memstack
 import memstack.plugins
 import memstack.store
+import memstack.store.remote
 
 SOURCES = sorted((Path(__file__).parents[2] / "backends").rglob("*.py"))
-PUBLIC = {module.__name__: set(module.__all__) for module in (memstack, memstack.plugins, memstack.store)}
+PUBLIC = {
+    module.__name__: set(module.__all__)
+    for module in (memstack, memstack.plugins, memstack.store, memstack.store.remote)
+}
 PUBLIC["memstack.store"].add("embedding_bag_triton")  # imports triton, which an __init__ must not
 MOST_NAMES = 10
 
@@ -31,7 +35,7 @@ def test_a_backend_takes_what_a_folder_hands_on(path: Path) -> None:
     assert [(module, name) for module, name in from_the_core(path) if name not in PUBLIC.get(module, set())] == []
 
 
-@pytest.mark.parametrize("folder", ["memstack.plugins", "memstack.store"])
+@pytest.mark.parametrize("folder", ["memstack.plugins", "memstack.store", "memstack.store.remote"])
 def test_a_folder_hands_on_few_names_and_has_each(folder: str) -> None:
     module = importlib.import_module(folder)
     assert 0 < len(module.__all__) <= MOST_NAMES

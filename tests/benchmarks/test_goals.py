@@ -12,7 +12,10 @@ from benchmarks.goals import hugging_face, step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
-SCRIPTS = ["exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document", "on_disk", "peer", "sharded", "step"]
+SCRIPTS = [
+    *("exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document"),
+    *("on_disk", "peer", "remote", "sharded", "step"),
+]
 PARTS = {
     "__init__",
     "gpu_results",

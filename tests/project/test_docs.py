@@ -102,7 +102,7 @@ def test_the_index_per_head_of_the_guide_keeps_the_contract() -> None:
 
 @pytest.mark.long
 def test_the_remote_memory_of_the_guide_keeps_the_contract() -> None:
-    report = check_memory(run_blocks(GUIDE)["RemoteMemory"])
+    report = check_memory(run_blocks(GUIDE)["ServedMemory"])
     assert not report.failed, str(report)
 
 

@@ -48,7 +48,7 @@ class Run:
 
     def elsewhere(self) -> Memory:
         """Make an empty memory of another kind: of the first exact backend that is at hand."""
-        names = [spec.name for spec in registry().specs() if spec.exact and not spec.missing()]
+        names = [spec.name for spec in registry().specs() if spec.exact and not (spec.missing() or spec.needs_options)]
         return registry().create(names[0], self.shape) if names else self.fresh()
 
     def give(

@@ -125,7 +125,8 @@ def _compared(own: MemoryConfig, chosen: list[str]) -> dict[str, MemoryConfig]:
     from memstack_models.evaluation.comparison import memory_name, memory_of
 
     memories = {own.backend: own}
-    for text in chosen or [spec.name for spec in registry().specs() if spec.name != own.backend]:
+    others = [spec.name for spec in registry().specs() if spec.name != own.backend and not spec.needs_options]
+    for text in chosen or others:
         try:
             memory = memory_of(text, own.capacity, own.neighbours)
             memories[memory_name(memory)] = memory

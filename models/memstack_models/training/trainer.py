@@ -58,8 +58,8 @@ def _checked(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, ranks
     device = pick_device(run.train.device)
     if memory is not None and memory.shards > 1 and ranks.size > 1:
         raise ConfigError(
-            f"memory.shards = {memory.shards} is for ranks that all read the same rows, and these {ranks.size} have rows, "
-            "and memories, of their own: leave memory.shards at 1"
+            f"memory.shards = {memory.shards} is for ranks that all read the same rows, and each of these {ranks.size} "
+            "has rows, and memories, of its own: leave memory.shards at 1"
         )
     refuse_no_room(run, vocab_size, device, memory, ranks)
     return device

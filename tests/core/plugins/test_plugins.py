@@ -53,8 +53,9 @@ BUNDLED = [offer.spec.name for offer in registry().offers() if offer.distributio
 USE = """
 import sys, torch, memstack
 shape = memstack.MemoryShape(rows=1, heads=1, key_dim=4, value_dim=4, capacity=32)
+options = {spec.name: spec.test_options for spec in memstack.backends()}
 for name in sys.argv[1:]:
-    memory = memstack.create_memory(name, shape)
+    memory = memstack.create_memory(name, shape, **options[name])
     memory.add(torch.eye(4)[None, None], torch.eye(4)[None, None])
     assert memory.search(torch.eye(4)[None, None], 1).mask.all(), name
 """

@@ -1,0 +1,94 @@
+"""What an engine does for a remote memory: points are sent, found, fetched, forgotten and counted."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Ranges = tuple[range, ...]
+"""Ids, as ranges that lie apart."""
+
+
+class Points(NamedTuple):
+    """Entries as they are sent: an id below 2^52, a key and a value each."""
+
+    ids: Array
+    """int64 (n,)."""
+    keys: Array
+    """float32 (n, key_dim)."""
+    values: Array
+    """float32 (n, value_dim)."""
+
+
+class Asked(NamedTuple):
+    """Queries that are asked of the same entries."""
+
+    live: Ranges
+    """Only points with these ids are to be found."""
+    queries: Array
+    """float32 (q, key_dim), finite."""
+
+
+class Found(NamedTuple):
+    """What was found for every query, one after the other, in any order within a query; id -1 and zeros for none."""
+
+    ids: Array
+    """int64 (q, k)."""
+    keys: Array | None
+    """float32 (q, k, key_dim); None if they were not asked for."""
+    values: Array | None
+
+
+class Sending(Protocol):
+    """What was begun and may not be done yet."""
+
+    def done(self) -> bool:
+        """Whether ``result`` would return, or raise, at once."""
+        ...
+
+    def result(self) -> object:
+        """Wait until the store has done it; UnreachableError where it has not, and trying again may help."""
+        ...
+
+
+class RemoteStore(ABC):
+    """Room for the points of one memory, which nobody else has: made by ``open``, empty, and gone when it is closed.
+
+    Every call ends within ``seconds``: what takes longer raises ``UnreachableError``, as anything does that may go
+    better the next time. What can never go well raises another error, such as MemoryUnavailableError.
+    """
+
+    where: str
+    """What it is called in messages: an address or a folder, no secret."""
+
+    @abstractmethod
+    def open(self, seconds: float) -> None:
+        """Make the room; asked again where it is not known whether that was done."""
+
+    @abstractmethod
+    def send(self, points: Points, seconds: float) -> Sending:
+        """Begin to store points, in place of those with the same ids; once it is done they are found."""
+
+    @abstractmethod
+    def search(
+        self, asked: Sequence[Asked], k: int, seconds: float, *, exactly: bool = True, fetch: bool = True
+    ) -> Found:
+        """Return the k points of the largest inner product with each query; ``fetch`` brings keys and values along."""
+
+    @abstractmethod
+    def fetch(self, ids: Array, seconds: float) -> Points:
+        """Return those of these points that are stored, in any order."""
+
+    @abstractmethod
+    def forget(self, ids: Ranges, seconds: float) -> Sending:
+        """Begin to remove points; nobody asks for them any more."""
+
+    @abstractmethod
+    def count(self, seconds: float) -> int:
+        """Return how many points are stored."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up the room and all that is in it."""
