@@ -12,7 +12,8 @@ from memstack.contract.metrics import recall_by_score
 from memstack.measure.keysets import KEY_SETS
 from memstack.plugins.registry import registry
 
-BACKENDS = [offer.spec.name for offer in registry().offers() if offer.distribution.startswith("memstack ")]
+OURS = [offer.spec for offer in registry().offers() if offer.distribution.startswith("memstack ")]
+BACKENDS = [spec.name for spec in OURS if not spec.needs_options]
 N, DIM = 2560, 32
 SHAPE = MemoryShape(rows=1, heads=1, key_dim=DIM, value_dim=1, capacity=N)
 

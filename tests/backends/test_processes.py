@@ -17,7 +17,8 @@ from memstack.plugins.registry import registry
 from memstack.testing.processes import in_a_fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-BACKENDS = [offer.spec.name for offer in registry().offers() if offer.distribution.startswith("memstack ")]
+OURS = [offer.spec for offer in registry().offers() if offer.distribution.startswith("memstack ")]
+BACKENDS = [spec.name for spec in OURS if not spec.needs_options]
 NO_FORKS = {"jax"}
 """Those whose libraries cannot be used in a forked process."""
 LARGE = MemoryShape(rows=2, heads=2, key_dim=64, value_dim=8, capacity=2048)

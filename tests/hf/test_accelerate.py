@@ -60,7 +60,8 @@ def test_accelerate_prepares_a_model_before_or_after(before: bool) -> None:
 def test_a_model_that_accelerate_placed_reads_the_same(placed: Any, tmp_path: Path) -> None:
     """Where parts are placed apart, every module has a hook of accelerate's."""
     folder, ids = save_tiny(tmp_path), text(2, 80)
-    plain, model = (AutoModelForCausalLM.from_pretrained(folder, **more) for more in ({}, {"device_map": placed}))
+    plain: Any = AutoModelForCausalLM.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, device_map=placed)
     full = model(ids).logits
     with attach(plain, **SMALL) as memory:
         expected = memory.read(ids, logits=True)

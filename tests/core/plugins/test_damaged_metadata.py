@@ -45,7 +45,7 @@ USE = """
 import memstack, torch
 shape = memstack.MemoryShape(rows=1, heads=1, key_dim=4, value_dim=4, capacity=32)
 for spec in memstack.backends():
-    if "memstack_" in spec.target and not spec.missing():
+    if "memstack_" in spec.target and not spec.missing() and not spec.needs_options:
         memory = memstack.create_memory(spec.name, shape)
         memory.add(torch.eye(4)[None, None], torch.eye(4)[None, None])
         assert memory.search(torch.eye(4)[None, None], 1).mask.all(), spec.name

@@ -52,7 +52,9 @@ def test_a_strangers_option_says_itself_that_it_only_places(key: str, placed: bo
     assert is_placement(StrangersOptions, key.split(".")) is placed
 
 
-@pytest.mark.parametrize("backend", [spec.name for spec in registry().specs() if not spec.missing()])
+@pytest.mark.parametrize(
+    "backend", [spec.name for spec in registry().specs() if not (spec.missing() or spec.needs_options)]
+)
 def test_where_and_how_often_may_change(backend: str) -> None:
     run = RunConfig.model_validate({"model": {"preset": "tiny"}, "memory": {"backend": backend}})
     free = ["data.corpus", "train.device", "train.compile", "train.log_every", "train.validate_every", "eval.tokens"]
