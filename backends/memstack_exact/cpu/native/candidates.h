@@ -33,6 +33,17 @@ struct Candidates {
     push_slots(which, slots);
   }
 
+  // Keep those that kept(i) picks of the sixteen from i on; they close ranks, in order.
+  template <typename Kept>
+  MEMSTACK_TARGET void keep(const Kept& kept) {
+    const size_t all = size;
+    size = 0;
+    for (size_t i = 0; i < all; i += kTile) {
+      const __mmask16 which = kept(i) & lanes(all - i);
+      push(which, _mm512_loadu_ps(&score[i]), _mm512_loadu_ps(&upper[i]), _mm512_loadu_si512(&slot[i]));
+    }
+  }
+
   // Scores are to follow.
   MEMSTACK_TARGET void push_slots(__mmask16 which, __m512i slots) {
     _mm512_storeu_si512(&slot[size], _mm512_maskz_compress_epi32(which, slots));

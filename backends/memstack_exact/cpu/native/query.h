@@ -82,14 +82,14 @@ MEMSTACK_TARGET void tighten(Query& query, const Keys& keys, size_t k, Ranking& 
     score_truly<Stored>(query, keys, scored, before);
     const int32_t worst = std::min(ranking.least_reaching(cut, before), least_of(scored, before));
     query.threshold = std::max(query.threshold, score_of(worst));
-    rough.size = 0;
-    for (size_t i = 0; i < all; i += kTile) {
-      const __m512 uppers = _mm512_loadu_ps(&rough.upper[i]);
-      // Not less: what is NaN may be anything.
-      const __mmask16 may = _mm512_cmp_ps_mask(uppers, _mm512_set1_ps(query.threshold), _CMP_NLT_UQ) & lanes(all - i);
-      rough.push(may & ~ranking.reaching(before + i, cut), _mm512_loadu_ps(&rough.score[i]), uppers,
-                 _mm512_loadu_si512(&rough.slot[i]));
-    }
+    const __m512 threshold = _mm512_set1_ps(query.threshold);  // not less: what is NaN may be anything
+    rough.keep([&](size_t i) MEMSTACK_TARGET {
+      const __mmask16 may = _mm512_cmp_ps_mask(_mm512_loadu_ps(&rough.upper[i]), threshold, _CMP_NLT_UQ);
+      return static_cast<__mmask16>(may & ~ranking.reaching(before + i, cut));
+    });
+    scored.keep([&](size_t i) MEMSTACK_TARGET {
+      return _mm512_cmp_ps_mask(_mm512_loadu_ps(&scored.score[i]), threshold, _CMP_NLT_UQ);
+    });
   }
   query.limit = std::max(query.limit, 2 * rough.size);
 }
