@@ -11,11 +11,8 @@ from memstack_models.data.load import tokenized
 from memstack_models.data.tokenized import Tick, TokenizedCorpus, short_documents, untold
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.training.config import RunConfig
-from memstack_models.training.curves import check_curves
-from memstack_models.training.device import pick_device
-from memstack_models.training.parallel import refuse_no_room
 from memstack_models.training.ranks import ALONE, Ranks
-from memstack_models.training.trainer import Trainer
+from memstack_models.training.trainer import Trainer, check_run
 
 Preparing = Callable[[Split], AbstractContextManager[Tick]]
 """Gives, while the documents of a split are tokenised, what is told how far that is."""
@@ -31,11 +28,6 @@ def new_trainer(
 ) -> Trainer:
     """Read the corpus and build what trains on it; ``tell`` is told what whoever trains should know."""
 
-    # Reading may take minutes, and this is known now.
-    def check() -> None:
-        check_curves(run.train.curves)
-        refuse_no_room(run, tokenizer.vocab_size, pick_device(run.train.device), run.memory, ranks)
-
     def read() -> tuple[TokenizedCorpus, list[Tensor]]:
         with preparing("train") as tick:
             corpus = tokenized(run.data, "train", tokenizer, tick=tick)
@@ -47,7 +39,8 @@ def new_trainer(
         with preparing("validation") as tick:
             return corpus, tokenized(run.data, "validation", tokenizer, *limits, tick).documents
 
-    ranks.together(check)
+    # Reading may take minutes, and this is known now.
+    ranks.together(lambda: check_run(run, tokenizer.vocab_size, run.memory, ranks))
     corpus, held_out = ranks.after_first(read)
     made_of = tokenizer.vocab_size, corpus.documents, held_out, tokenizer.token_bytes
     return Trainer(run, folder, *made_of, ranks=ranks)

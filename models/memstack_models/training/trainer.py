@@ -52,7 +52,7 @@ def warn(text: str) -> None:
     warnings.warn(text, RunFolderWarning, stacklevel=3)
 
 
-def _checked(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, ranks: Ranks) -> torch.device:
+def check_run(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, ranks: Ranks) -> torch.device:
     """Where to compute; refused is what is known to go wrong."""
     check_curves(run.train.curves)
     device = pick_device(run.train.device)
@@ -87,7 +87,7 @@ class Trainer:
         torch.manual_seed(run.train.seed)
         self.run, self.folder, self.ranks = run, folder, ranks
         memory = None if memory_off else run.memory
-        self.device = ranks.together(lambda: _checked(run, vocab_size, memory, ranks))
+        self.device = ranks.together(lambda: check_run(run, vocab_size, memory, ranks))
         self.model = new_model(run, vocab_size).to(self.device)
         self.model.checkpointed = checkpointed_layers(run)
         if run.train.compile:

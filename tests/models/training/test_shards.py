@@ -8,7 +8,7 @@ from helpers.ranks import on_ranks
 from helpers.small_run import config, losses, trainer
 from memstack_models.training.config import RunConfig
 from memstack_models.training.ranks import Ranks
-from memstack_models.training.trainer import _checked
+from memstack_models.training.trainer import check_run
 
 from memstack import ConfigError, ShardError
 
@@ -38,7 +38,7 @@ def test_two_ranks_learn_what_one_process_learns(tmp_path: Path) -> None:
 def test_ranks_with_rows_of_their_own_are_refused_shards() -> None:
     run = over(2)
     with pytest.raises(ConfigError, match=r"memory\.shards = 2 is for ranks that all read the same rows"):
-        _checked(run, 256, run.memory, Ranks(0, 2))
+        check_run(run, 256, run.memory, Ranks(0, 2))
 
 
 def test_one_process_is_refused_shards(tmp_path: Path) -> None:
