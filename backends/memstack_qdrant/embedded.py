@@ -75,13 +75,14 @@ class EmbeddedStore(RemoteStore):
             answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
         except Exception as error:
             raise _refused(self.where, error) from error
-        return _found(answers, k, self._shape if fetch else None)
+        ids = [[hit.id for hit in hits] for hits in answers]
+        return Found.of_hits(
+            ids, k, _vectors([hit for hits in answers for hit in hits], self._shape) if fetch else None
+        )
 
     def fetch(self, ids: Array, seconds: float) -> Points:
         records = self._shard.retrieve(ids.tolist(), False, True)
-        keys, values = (_numbers([record.vector[name] for record in records]) for name in VECTORS)
-        found = np.array([record.id for record in records], np.int64)
-        return Points(found, keys.reshape(-1, self._shape.key_dim), values.reshape(-1, self._shape.value_dim))
+        return Points(np.array([record.id for record in records], np.int64), *_vectors(records, self._shape))
 
     def forget(self, ids: Ranges, seconds: float) -> "Done":
         self._update(edge.UpdateOperation.delete_points_by_filter(_within(ids)))
@@ -146,24 +147,11 @@ def _within(ranges: Ranges) -> Any:
     )
 
 
-def _found(answers: Sequence[Sequence[Any]], k: int, shape: MemoryShape | None) -> Found:
-    """Put hits into arrays, k columns a query."""
-    ids = np.full((len(answers), k), -1, np.int64)
-    for row, hits in zip(ids, answers, strict=True):
-        row[: len(hits)] = [hit.id for hit in hits]
-    if shape is None:
-        return Found(ids, None, None)
-    filled = ids >= 0
-    parts: list[Array] = []
-    for name, dim in zip(VECTORS, (shape.key_dim, shape.value_dim), strict=True):
-        part = np.zeros((*ids.shape, dim), np.float32)
-        part[filled] = _numbers([hit.vector[name] for hits in answers for hit in hits]).reshape(-1, dim)
-        parts.append(part)
-    return Found(ids, *parts)
-
-
-def _numbers(vectors: list[list[float]]) -> Array:
-    return np.array(vectors, np.float32)
+def _vectors(hits: Sequence[Any], shape: MemoryShape) -> tuple[Array, Array]:
+    """The keys and values that came along."""
+    sizes = zip(VECTORS, (shape.key_dim, shape.value_dim), strict=True)
+    keys, values = (np.array([hit.vector[name] for hit in hits], np.float32).reshape(-1, dim) for name, dim in sizes)
+    return keys, values
 
 
 def _refused(where: str, error: Exception) -> MemoryUnavailableError:

@@ -108,16 +108,9 @@ def delete(name: str, ids: Ranges, seconds: float) -> Any:
 
 def found(answer: Any, k: int, shape: MemoryShape | None) -> Found:
     """Put the hits of a batch into arrays, k columns a query; with their vectors where a shape is given."""
-    ids = np.full((len(answer.result), k), -1, np.int64)
-    for row, batch in zip(ids, answer.result, strict=True):
-        row[: len(batch.result)] = [hit.id.num for hit in batch.result]
-    if shape is None:
-        return Found(ids, None, None)
-    keys = np.zeros((*ids.shape, shape.key_dim), np.float32)
-    values = np.zeros((*ids.shape, shape.value_dim), np.float32)
+    ids = [[hit.id.num for hit in batch.result] for batch in answer.result]
     hits = (hit for batch in answer.result for hit in batch.result)
-    keys[ids >= 0], values[ids >= 0] = _vectors(hits, shape)
-    return Found(ids, keys, values)
+    return Found.of_hits(ids, k, None if shape is None else _vectors(hits, shape))
 
 
 def fetched(answer: Any, shape: MemoryShape) -> Points:

@@ -19,7 +19,7 @@ from memstack.plugins.placement import PLACEMENT
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
 from memstack.store.ledger import Ledger
-from memstack.store.ranking import Scored, already_ranked, in_slot_order, ranked
+from memstack.store.ranking import Scored, in_slot_order, ranked
 from memstack.store.storage import StoreOptions
 
 
@@ -223,8 +223,8 @@ class IndexedMemory(Memory):
             slots = found.slots if scored else found if in_order else in_slot_order(found)
             positions = ring.positions(slots)
             index = store.index(slots, positions >= 0)
-            scores, rank = (found.scores, already_ranked) if scored else (store.scores(folded, index), ranked)
-            best = rank(scores, positions, index, k, store.null)
+            scores = found.scores if scored else store.scores(folded, index)
+            best = ranked(scores, positions, index, k, store.null, best_first=scored)
         outer = (*queries.shape[:3], k)
         entries = store.entries(best.places.reshape(outer), queries.device, self.__ledger.version.guard())
         scores, positions = (sent(part.reshape(outer), queries.device) for part in (best.scores, best.positions))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -42,36 +42,24 @@ def ranked(
     index: Int[Tensor, "rows heads q c"],
     k: int,
     null: int,
+    *,
+    best_first: bool = False,
 ) -> Ranked:
-    """Keep the best k of the candidates; ``null`` is the index of what a missing column reads."""
-    missing = _missing(scores, positions)
-    scores, order = scores.masked_fill(missing, -torch.inf).sort(dim=-1, descending=True, stable=True)
-    order = order[..., :k]
-    return _of_width(k, null, scores[..., :k], *(each.gather(-1, order) for each in (missing, positions, index)))
+    """Keep the best k of the candidates; ``null`` is the index of what a missing column reads.
 
-
-def already_ranked(
-    scores: Float[Tensor, "rows heads q c"],
-    positions: Int[Tensor, "rows heads q c"],
-    index: Int[Tensor, "rows heads q c"],
-    k: int,
-    null: int,
-) -> Ranked:
-    """Keep candidates of which the best already comes first; otherwise as ``ranked``."""
-    return _of_width(k, null, scores, _missing(scores, positions), positions, index)
-
-
-def _missing(scores: Tensor, positions: Tensor) -> Bool[Tensor, "rows heads q c"]:
-    """Whether there is no answer; a score that overflows cannot be told from that of a missing column."""
-    return (positions < 0) | ~(scores > -torch.inf)
-
-
-def _of_width(k: int, null: int, scores: Tensor, missing: Tensor, positions: Tensor, index: Tensor) -> Ranked:
-    return Ranked(
-        _widened(scores.masked_fill(missing, -torch.inf), k, -torch.inf),
-        _widened(positions.masked_fill(missing, -1), k, -1),
-        _widened(index.masked_fill(missing, null), k, null),
-    )
+    ``best_first`` says that at most k come, in that order already.
+    """
+    # A score that overflows cannot be told from that of a missing column.
+    missing = (positions < 0) | ~(scores > -torch.inf)
+    columns = [
+        (scores.masked_fill(missing, -torch.inf), -torch.inf),
+        (positions.masked_fill(missing, -1), -1),
+        (index.masked_fill(missing, null), null),
+    ]
+    if not best_first:
+        order = columns[0][0].sort(dim=-1, descending=True, stable=True).indices[..., :k]
+        columns = [(each.gather(-1, order), nothing) for each, nothing in columns]
+    return Ranked(*(_widened(each, k, nothing) for each, nothing in columns))
 
 
 def _widened(columns: Tensor, k: int, missing: float) -> Tensor:

@@ -40,6 +40,18 @@ class Found(NamedTuple):
     """float32 (q, k, key_dim); None if they were not asked for."""
     values: Array | None
 
+    @classmethod
+    def of_hits(cls, hits: Sequence[Sequence[int]], k: int, vectors: Sequence[Array] | None) -> "Found":
+        """Return the ids that each query hit, at most k, in columns; ``vectors`` are keys and values of all hits."""
+        ids = np.full((len(hits), k), -1, np.int64)
+        for row, each in zip(ids, hits, strict=True):
+            row[: len(each)] = each
+        if vectors is None:
+            return cls(ids, None, None)
+        keys, values = (np.zeros((*ids.shape, part.shape[1]), np.float32) for part in vectors)
+        keys[ids >= 0], values[ids >= 0] = vectors
+        return cls(ids, keys, values)
+
 
 class Sending(Protocol):
     """What was begun and may not be done yet."""

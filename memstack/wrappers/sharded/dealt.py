@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from jaxtyping import Int
 from torch import Tensor
 
 from memstack.contract.entries import Entries
@@ -16,6 +15,7 @@ from memstack.wrappers.sharded.entries import Linear, Operation
 from memstack.wrappers.sharded.group import ShardGroup
 from memstack.wrappers.sharded.memory import ShardedMemory
 from memstack.wrappers.sharded.positions import of_rank
+from memstack.wrappers.sharded.shard import columns_of
 
 
 class DealtMemory(MemoryWrapper):
@@ -36,7 +36,7 @@ class DealtMemory(MemoryWrapper):
         group = self.memory.group
         columns, own = of_rank(self.written, counts, group.rank, group.size)
         begin = 0 if padded == "right" else keys.shape[2] - counts[:, None]
-        self.memory.add(_columns(keys.detach(), columns + begin), _columns(values.detach(), columns + begin), own)
+        self.memory.add(columns_of(keys.detach(), columns + begin), columns_of(values.detach(), columns + begin), own)
 
     def search(self, queries: Tensor, k: int) -> SearchResult:
         return self._ask(self.memory.search, queries, k)
@@ -115,9 +115,3 @@ class DealtEntries(Entries):
             return lambda given: self.turns.together(ask(self.turns.own(given)))
 
         return Linear.apply(operand, dealt(operation), dealt(adjoint))
-
-
-def _columns(stored: Tensor, columns: Int[Tensor, "rows n"]) -> Tensor:
-    """(rows, heads, n, dim) of these columns, some of which need not exist."""
-    at = columns.clamp(max=max(stored.shape[2] - 1, 0)).to(stored.device)[:, None, :, None]
-    return stored.gather(2, at.expand(-1, stored.shape[1], -1, stored.shape[3]))

@@ -11,7 +11,7 @@ from memstack.contract.errors import StateError
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import new_state, shape_of
 from memstack.wrappers.sharded.positions import of_rank
-from memstack.wrappers.sharded.shard import Part
+from memstack.wrappers.sharded.shard import Part, columns_of
 
 SHARD_PARTS = {"keys", "values", "positions", "counts", "written", "shape", "format"}
 LARGEST = 2**31 - 1
@@ -95,11 +95,6 @@ def share(keys: Tensor, values: Tensor, written: Int[Tensor, " rows"], capacity:
     """Return what falls on a rank of a state's entries, oldest first: position p on rank p modulo ``shards``."""
     live = written.clamp(max=capacity)
     columns, counts = of_rank(written - live, live, rank, shards)
-    gone = (torch.arange(columns.shape[1], dtype=torch.int64, device="cpu") >= counts[:, None])[:, None, :, None]
-
-    def taken(stored: Tensor) -> Tensor:
-        at = columns.clamp(max=max(stored.shape[2] - 1, 0)).to(stored.device)[:, None, :, None]
-        part = stored.gather(2, at.expand(-1, stored.shape[1], -1, stored.shape[3]))
-        return part.masked_fill_(gone.to(stored.device), 0)
-
-    return Part(taken(keys), taken(values), (written - live)[:, None] + columns, counts)
+    there = torch.arange(columns.shape[1], dtype=torch.int64, device="cpu") < counts[:, None]
+    keys, values = (columns_of(stored, columns, there) for stored in (keys, values))
+    return Part(keys, values, (written - live)[:, None] + columns, counts)

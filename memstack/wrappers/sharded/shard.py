@@ -29,6 +29,17 @@ class Part(NamedTuple):
     counts: Int[Tensor, " rows"]
 
 
+def columns_of(
+    stored: Float[Tensor, "rows heads m dim"],
+    columns: Int[Tensor, "rows n"],
+    there: Bool[Tensor, "rows n"] | None = None,
+) -> Float[Tensor, "rows heads n dim"]:
+    """Return these columns of each row, of which some need not exist; zeros instead of those that are not ``there``."""
+    at = columns.clamp(max=max(stored.shape[2] - 1, 0)).to(stored.device)[:, None, :, None]
+    taken = stored.gather(2, at.expand(-1, stored.shape[1], -1, stored.shape[3]))
+    return taken if there is None else taken.masked_fill_(~there.to(stored.device)[:, None, :, None], 0)
+
+
 class Shard(Copied):
     """A memory of this rank's own entries, and their positions.
 
@@ -90,13 +101,8 @@ class Shard(Copied):
         positions, there = self.positions.oldest_first()
         state = self.local.state_dict()
         columns = self.positions.outgrown[:, None] + torch.arange(there.shape[1], dtype=torch.int64, device="cpu")
-
-        def live(stored: Tensor) -> Tensor:
-            at = columns.clamp(max=max(stored.shape[2] - 1, 0)).to(stored.device)[:, None, :, None]
-            taken = stored.gather(2, at.expand(-1, stored.shape[1], -1, stored.shape[3]))
-            return taken.masked_fill_(~there.to(stored.device)[:, None, :, None], 0)
-
-        return Part(live(state["keys"]), live(state["values"]), positions, self.positions.live)
+        keys, values = (columns_of(state[name], columns, there) for name in ("keys", "values"))
+        return Part(keys, values, positions, self.positions.live)
 
     def load(self, part: Part, written: Int[Tensor, " rows"]) -> None:
         """Replace everything by these entries of rows that were given so many in all."""
