@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.command_line import Run
 from hf.families import save_tiny
+from memstack_hf import attach
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
 
@@ -44,6 +46,24 @@ def test_hf_eval_reads_in_every_way_and_writes_a_record(
     assert {(each["tokens"], each["trials"]) for each in found["passkeys"]} == {(300, 2)}
 
 
+def test_hf_eval_takes_far_layers_by_name_or_finds_them(
+    places: tuple[Path, Path], tmp_path: Path, memstack: Run
+) -> None:
+    model, texts = places
+    asked = ["hf-eval", str(model), "--data", str(texts), "--tokens", "600", "--documents", "2", "--window", "32"]
+    kept = ["--dtype", "float32", "--position", "fixed", "--json", str(tmp_path / "found.json")]
+    ids = AutoTokenizer.from_pretrained(model)((WORDS * 9)[:600], return_tensors="pt").input_ids
+    with attach(AutoModelForCausalLM.from_pretrained(model), window=32, position="fixed") as memory:
+        calibrated = memory.calibrate(ids.expand(2, -1))
+    for choice, expected in ((["--far-layers", "1"], [1]), (["--calibrate", str(texts)], [*calibrated])):
+        code, out, err = memstack(*asked, *choice, *kept)
+        assert code == 0, err
+        assert json.loads((tmp_path / "found.json").read_text())["far_layers"] == expected
+        assert (f"layers that gain at a fixed distance, by 2 documents of 600 tokens: {expected}" in out) == (
+            choice[0] == "--calibrate"
+        )
+
+
 @pytest.mark.parametrize("name", ["texts/one.txt", "packed [1].txt.gz"])
 def test_hf_ask_answers_with_its_memory_and_without(name: str, places: tuple[Path, Path], memstack: Run) -> None:
     model, texts = places
@@ -60,6 +80,10 @@ def test_hf_ask_answers_with_its_memory_and_without(name: str, places: tuple[Pat
         (["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "9000"], "no document of 9,000 tokens"),
         (["hf-eval", "MODEL", "--data", "TEXTS", "-b", "exakt"], "exakt"),
         (["hf-eval", "TEXTS", "--data", "TEXTS"], "could not be loaded"),
+        (["hf-eval", "MODEL", "--data", "TEXTS", "--far-layers", "3-1"], "as in 3,7,11-25, got '3-1'"),
+        (["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "600", "--far-layers", "9"], "layers with one are"),
+        (["hf-eval", "MODEL", "--data", "TEXTS", "--far-layers", "1", "--calibrate", "TEXTS"], "give one of them"),
+        (["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "80", "--calibrate", "TEXTS"], "calibrate needs a text"),
         (["hf-ask", "MODEL", "TEXTS", "what"], "is no file"),
         (["hf-ask", "MODEL", "TEXTS/one.txt", "what", "--dtype", "int8"], "float32"),
     ],

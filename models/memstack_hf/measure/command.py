@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,17 @@ def expect_transformers() -> None:
     """Raise MemstackError, with what to install, where transformers is missing."""
     if importlib.util.find_spec("transformers") is None:
         raise MemstackError("models of Hugging Face need transformers: pip install 'memstack[hf]'")
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Return the numbers of ``3,7,11-25``, as an option was given, in ascending order; MemstackError if it is none."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+            raise MemstackError(f"{option} should be numbers and ranges, as in 3,7,11-25, got {text!r}")
+        found.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
 
 
 def hf_eval_command(
@@ -33,6 +44,12 @@ def hf_eval_command(
     neighbours: Annotated[int, typer.Option(min=1, help="Remembered tokens a query attends to.")] = 32,
     position: Annotated[Literal["auto", "true", "fixed"], typer.Option(help="Where a remembered key stands.")] = "auto",
     window: Annotated[int | None, typer.Option(min=0, help="Tokens in sight before each segment.")] = None,
+    far_layers: Annotated[
+        str | None, typer.Option(help="Layers that go on beyond the native context, as 11-25 or 3,7,11-25.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A folder of other documents: first have these layers found on it, by loss.")
+    ] = None,
     passkey: Annotated[list[int], typer.Option(min=64, help="Also hide a passkey in a text of so many tokens.")] = [],  # noqa: B006
     trials: Annotated[int, typer.Option(min=1, help="Passkeys hidden for each length.")] = 20,
     dtype: Annotated[
@@ -44,9 +61,13 @@ def hf_eval_command(
     expect_transformers()
     from memstack_hf.measure.evaluating import Asked, evaluate
 
-    settings = {"neighbours": neighbours, "position": position}
+    if far_layers is not None and calibrate is not None:
+        raise MemstackError("--far-layers names the layers that --calibrate would find: give one of them")
+    settings: dict[str, Any] = {"neighbours": neighbours, "position": position}
     if window is not None:
         settings["window"] = window
+    if far_layers is not None:
+        settings["far_layers"] = numbers(far_layers, "--far-layers")
     evaluate(
         Asked(
             model=model,
@@ -57,6 +78,7 @@ def hf_eval_command(
             capacities=capacity,
             backends=backend,
             settings=settings,
+            calibrate=calibrate,
             passkeys=passkey,
             trials=trials,
             dtype=dtype,

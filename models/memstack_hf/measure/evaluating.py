@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from memstack.cli import console
-from memstack.cli.console import OUT, say, write_record
+from memstack.cli.console import OUT, say, telling, write_record
 from memstack.plugins.registry import registry
 from memstack_hf.measure.loading import documents, load
 from memstack_hf.measure.passkey import passkeys
 from memstack_hf.measure.reading import change, read_documents
 from memstack_hf.measure.records import Found, HfEval, Reading
 from memstack_hf.measure.ways import Way, ways
+from memstack_hf.memory.attaching import attach
+
+CALIBRATION = 4096
+"""Tokens of each document by which far layers are found, at most."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Asked:
     capacities: Sequence[int]
     backends: Sequence[str]
     settings: dict[str, Any]
+    calibrate: Path | None
     passkeys: Sequence[int]
     trials: int
     dtype: str
@@ -40,7 +46,8 @@ def evaluate(asked: Asked, json_: Any) -> None:
         registry().backend_class(name)  # what is not installed should be said now, not after minutes
     model, tokenizer = load(asked.model, asked.dtype)
     texts = dict(documents(asked.data, tokenizer, asked.tokens, asked.documents))
-    compared = ways([*asked.capacities], [*asked.backends], asked.settings)
+    settings = asked.settings | _calibrated(model, tokenizer, asked)
+    compared = ways([*asked.capacities], [*asked.backends], settings)
     readings = tuple(_read(model, way, texts, asked) for way in compared)
     OUT.print(readings_table(readings, asked))
     for reading in readings:
@@ -54,10 +61,24 @@ def evaluate(asked: Asked, json_: Any) -> None:
         dtype=asked.dtype,
         tokens=asked.tokens,
         beyond=asked.beyond,
+        far_layers=settings.get("far_layers"),
         readings=readings,
         passkeys=found,
     )
     write_record(json_, record)
+
+
+def _calibrated(model: Any, tokenizer: Any, asked: Asked) -> dict[str, Any]:
+    """The far layers that are found on other documents, if asked to."""
+    if asked.calibrate is None:
+        return {}
+    length = min(CALIBRATION, asked.tokens)
+    ids = torch.cat([text for _, text in documents(asked.calibrate, tokenizer, length, asked.documents)])
+    capacity, backend = max(asked.capacities), asked.backends[0]
+    with attach(model, backend=backend, capacity=capacity, **asked.settings) as memory, telling(20) as tell:
+        layers = memory.calibrate(ids.to(model.device), tell)
+    say(f"layers that gain at a fixed distance, by {len(ids)} documents of {length:,} tokens: {[*layers]}")
+    return {"far_layers": layers}
 
 
 def _read(model: Any, way: Way, texts: dict[str, Any], asked: Asked) -> Reading:

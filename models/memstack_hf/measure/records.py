@@ -43,5 +43,7 @@ class HfEval(Record):
     dtype: str
     tokens: int
     beyond: int
+    far_layers: tuple[int, ...] | None = None
+    """Layers that go on beyond the native context, if they were named or calibrated."""
     readings: tuple[Reading, ...] = ()
     passkeys: tuple[Found, ...] = Field(default=())

@@ -1,6 +1,6 @@
 """calibrate(): which layers gain from a memory at a fixed distance, found by loss on a text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -42,11 +42,18 @@ WORTH = 1e-3
 """Nats per token that a group of layers should save to be kept."""
 
 
-def calibrate(memory: Calibrated, ids: Int[Tensor, "rows n"]) -> tuple[int, ...]:
+def nothing_told(doing: str) -> None:
+    """For who does not want to hear what is read."""
+
+
+def calibrate(
+    memory: Calibrated, ids: Int[Tensor, "rows n"], tell: Callable[[str], None] = nothing_told
+) -> tuple[int, ...]:
     """Choose a memory's ``far_layers`` by loss on a text, and return them; the memory is empty afterwards.
 
     Groups of neighbouring layers are tried alone and then, from the best down, beside those that were kept: attention
-    says how much a layer looks at its memory, not whether that helps. Some twenty readings of the text.
+    says how much a layer looks at its memory, not whether that helps. Some twenty readings of the text; ``tell`` hears
+    of each before it begins.
 
     Raises:
         ShapeError: the text is not longer than what is in sight, so that nothing would be remembered.
@@ -57,13 +64,14 @@ def calibrate(memory: Calibrated, ids: Int[Tensor, "rows n"]) -> tuple[int, ...]
     before, known = memory.plan.far_layers, memory.plan.layers
     groups = [known[first : first + TOGETHER] for first in range(0, len(known), TOGETHER)]
     try:
+        tell("window alone")
         with memory.disabled():
             best = loss(memory, ids)
-        alone = {group: _loss_with(memory, group, ids) for group in groups}
+        alone = {group: _loss_with(memory, group, ids, tell) for group in groups}
         chosen: tuple[int, ...] = ()
         for group in sorted(groups, key=lambda each: alone[each]):
             tried = tuple(sorted((*chosen, *group)))
-            reached = alone[group] if not chosen else _loss_with(memory, tried, ids)
+            reached = alone[group] if not chosen else _loss_with(memory, tried, ids, tell)
             if reached < best - WORTH:
                 best, chosen = reached, tried
     except BaseException:
@@ -73,7 +81,8 @@ def calibrate(memory: Calibrated, ids: Int[Tensor, "rows n"]) -> tuple[int, ...]
     return memory.plan.far_layers
 
 
-def _loss_with(memory: Calibrated, layers: Sequence[int], ids: Tensor) -> float:
+def _loss_with(memory: Calibrated, layers: Sequence[int], ids: Tensor, tell: Callable[[str], None]) -> float:
+    tell("memory in layers " + ", ".join(map(str, layers)))
     memory.have_far_layers(layers)
     with memory.always_far():
         return loss(memory, ids)

@@ -1,6 +1,6 @@
 """LongMemory: the memories of a model of transformers, and what is in sight beside them."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from memstack.contract.state import select_rows
 from memstack.plugins.registry import create_memory
 from memstack_hf.config import LongMemoryConfig
 from memstack_hf.memory import saving
-from memstack_hf.memory.calibration import calibrate
+from memstack_hf.memory.calibration import calibrate, nothing_told
 from memstack_hf.memory.forward import ForwardHook
 from memstack_hf.memory.joined import JoinedAttention, Terms
 from memstack_hf.memory.snapshot import Snapshot
@@ -108,12 +108,13 @@ class LongMemory(Terms):
         self.cache.load(snapshot.window)
         self.far = snapshot.far.clone()
 
-    def calibrate(self, ids: Int[Tensor, "rows n"]) -> tuple[int, ...]:
+    def calibrate(self, ids: Int[Tensor, "rows n"], tell: Callable[[str], None] = nothing_told) -> tuple[int, ...]:
         """Choose by loss on a text which layers go on beyond the native context, and return them; some twenty readings.
 
-        The memory is empty afterwards. Raises ShapeError for a text that is no longer than what is in sight.
+        ``tell`` hears of each. The memory is empty afterwards. Raises ShapeError for a text that is no longer than what
+        is in sight.
         """
-        return calibrate(self, ids)
+        return calibrate(self, ids, tell)
 
     def projections(self) -> list[str]:
         """Name the modules that make the queries and keys of the layers that search, for peft's ``target_modules``.
