@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from memstack_hf.measure.ways import Way, held_bytes
 from memstack_hf.memory.long_memory import LongMemory
+from memstack_hf.model.probe import cache_argument
 from transformers.cache_utils import Cache, DynamicCache, DynamicSlidingWindowLayer
 
 from .hf_peers_worker import FULL, SEGMENT, Outcome, Text, bytes_per_token, judged
@@ -83,15 +84,15 @@ def _with_memory(memory: LongMemory, way: Ours, text: Text) -> Iterator[Outcome]
 
 def _with_cache(model: Any, way: Ours, text: Text) -> Iterator[Outcome]:
     cache = sliding(model, way.budget) if way.budget else DynamicCache(config=model.config)
-    per_token, read, peak = bytes_per_token(model), 0, 0
+    per_token, read, peak, name = bytes_per_token(model), 0, 0, cache_argument(model)
     for context in text.contexts:
         before, after, wanted = text.parts(context)
         for part in before[:, read:].split(SEGMENT, 1):
             peak = max(peak, _tokens(cache) + part.shape[1])
-            model.model(input_ids=part, cache=cache, use_cache=True)
+            model.model(input_ids=part, use_cache=True, **{name: cache})
             read += part.shape[1]
         kept = _tokens(cache) * per_token
-        logits = model(input_ids=after, cache=copy.deepcopy(cache), use_cache=True).logits[0]
+        logits = model(input_ids=after, use_cache=True, **{name: copy.deepcopy(cache)}).logits[0]
         nats, right = judged(logits, wanted, text.counted)
         yield Outcome(way.name, way.budget, text.name, context, nats, right, kept, kept, peak * per_token)
 

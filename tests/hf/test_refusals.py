@@ -6,6 +6,7 @@ import pytest
 import torch
 from hf.families import COMMON, text, tiny
 from memstack_hf import AttachError, attach
+from memstack_hf.model.probe import cache_argument
 from transformers import DynamicCache, GPT2Config, GPT2Model, StaticCache, T5Config, T5ForConditionalGeneration
 
 from memstack import OptionsError, ShapeError, UnknownBackendError
@@ -61,8 +62,8 @@ def test_a_forward_that_a_memory_cannot_follow_is_refused_and_nothing_is_lost() 
     with attach(model, **SMALL) as memory:
         memory.read(ids)
         wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
-            ({"cache": foreign}, AttachError, "DynamicCache of 3 tokens"),
-            ({"cache": StaticCache(model.config, max_cache_len=8)}, AttachError, "StaticCache"),
+            ({cache_argument(model): foreign}, AttachError, "DynamicCache of 3 tokens"),
+            ({cache_argument(model): StaticCache(model.config, max_cache_len=8)}, AttachError, "StaticCache"),
             ({"use_cache": False}, AttachError, "use_cache=False.*window=0, sinks=0"),
             ({"position_ids": packed}, ShapeError, "count on by one"),
             ({"attention_mask": torch.ones(1, 1, 4, 4)}, ShapeError, "attention_mask should be"),

@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicCache
 from memstack_hf.memory.attaching import attach
 from memstack_hf.memory.calibration import losses_of
 from memstack_hf.memory.long_memory import LongMemory
-from memstack_hf.model.probe import native_context
+from memstack_hf.model.probe import cache_argument, native_context
 
 FULL = "full attention"
 SEGMENT = 512
@@ -71,7 +71,7 @@ def read(model: Any, memory: LongMemory | None, ids: Int[Tensor, "rows n"]) -> t
         return losses, held_bytes(memory)
     cache, losses, before = DynamicCache(config=model.config.get_text_config()), [], None
     for part in ids.split(SEGMENT, 1):
-        output = model(input_ids=part, cache=cache, use_cache=True)
+        output = model(input_ids=part, use_cache=True, **{cache_argument(model): cache})
         logits = output.logits.float()
         if before is not None:
             losses.append(cross_entropy(before, part[:, 0], reduction="none")[:, None])

@@ -13,7 +13,7 @@ from memstack.contract.errors import ShapeError
 from memstack_hf.memory.joined import JoinedAttention, Places, Step
 from memstack_hf.memory.window import WindowCache
 from memstack_hf.model.plan import Plan
-from memstack_hf.model.probe import AttachError, names_of
+from memstack_hf.model.probe import AttachError, cache_argument, names_of
 
 
 class Reader(Protocol):
@@ -62,7 +62,7 @@ class ForwardHook:
         self._memory = memory
         self._handles: list[Any] = []
         self._told: Tensor | None = None
-        self._cache_name = "cache" if "cache" in names_of(memory.model.forward) else "past_key_values"
+        self._cache_name = cache_argument(memory.model)
 
     def add(self) -> None:
         """Stand before the model, and before its inner one, which some call by itself."""
@@ -86,6 +86,7 @@ class ForwardHook:
             return (), given  # which the model refuses in words of its own
         rows, n = inputs.shape[:2]
         given[self._cache_name] = self._cache(given)
+        given.pop("cache_position", None)  # which older versions count themselves, if they are not told
         valid = self._valid(given.get("attention_mask"), rows, n)
         self._check_places(given.get("position_ids"), valid)
         uncached = self._is_uncached(given)

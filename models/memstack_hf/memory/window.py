@@ -87,8 +87,9 @@ class WindowLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return self._cache.read
 
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._cache.columns + query_length, 0
+    def get_mask_sizes(self, query_length: int | Tensor) -> tuple[int, int]:
+        new = len(query_length) if isinstance(query_length, Tensor) else query_length  # their places, in older versions
+        return self._cache.columns + new, 0
 
     def reset(self) -> None:
         self.keys = self.values = self.new = self.placed = self.new_placed = None
@@ -262,9 +263,6 @@ class WindowCache(Cache):
             torch.ones(len(rows), self.columns, dtype=torch.bool, device="cpu") if self.valid is None else self.valid
         )
         self.valid = valid & ~rows[:, None]
-
-    def get_query_offset(self, layer_idx: int = 0) -> int:
-        return self.columns
 
     def reset(self) -> None:
         self.clear(len(self.seen))

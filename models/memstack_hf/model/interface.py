@@ -5,9 +5,11 @@ are asked through it; all others, and every other model, go to the implementatio
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -41,8 +43,27 @@ def name_of(base: str) -> str:
     name = f"memstack_{base}"
     AttentionInterface.register(name, _attention)
     # Without this transformers makes no mask at all, neither causal nor for padding, and says nothing.
-    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[base])
+    AttentionMaskInterface.register(name, _mask(ALL_MASK_ATTENTION_FUNCTIONS[base]))
     return name
+
+
+def _mask(own: Callable[..., Any]) -> Callable[..., Any]:
+    """A mask function by which the newest tokens are the last columns.
+
+    Versions of transformers place them by how many tokens a cache was given, of which a window has let some go.
+    """
+
+    @wraps(own)
+    def mask(**given: Any) -> Any:
+        last = given["kv_offset"] + given["kv_length"]
+        if "cache_position" in given:
+            places = given["cache_position"]
+            given["cache_position"] = torch.arange(last - len(places), last, device=places.device, dtype=places.dtype)
+        else:
+            given["q_offset"] = last - given["q_length"]
+        return own(**given)
+
+    return mask
 
 
 def plain(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from memstack.contract.errors import MemstackError
+from memstack.contract.errors import MemstackError, in_one_line
 from memstack_hf.model.interface import BASES, LISTENER, PlainListener, name_of
 from memstack_hf.model.rotation import Rotation, rotations
 
@@ -128,6 +128,10 @@ def probe(model: Any) -> dict[int, LayerFacts]:
         token = min(11, int(text.vocab_size) - 1)
         with torch.no_grad():
             model(torch.full((1, TOKENS), token, dtype=torch.int64, device=model.device), use_cache=False)
+    except RuntimeError as error:
+        raise AttachError(
+            f"{name} cannot read {TOKENS} tokens to find out what it does: {in_one_line(error)}"
+        ) from error
     finally:
         model.train(training)
         for hook in hooks:
@@ -226,6 +230,11 @@ def native_context(text: Any) -> int | None:
 
 def _some(layers: list[int]) -> str:
     return ", ".join(map(str, layers[:8])) + (", ..." if len(layers) > 8 else "")
+
+
+def cache_argument(model: Any) -> str:
+    """What this version of transformers calls the argument that takes a cache; it ignores any other name."""
+    return "cache" if "cache" in names_of(model.forward) else "past_key_values"
 
 
 def names_of(forward: Any) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,11 @@ def command(folder: Path, steps: int) -> list[str]:
 
 def workers(agent: int) -> set[int]:
     """The processes that torchrun has started."""
-    tasks = Path(f"/proc/{agent}/task").iterdir()
-    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{agent}/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has ended since
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def wait_for(what: Callable[[], object], agent: subprocess.Popen[str]) -> bool:
