@@ -19,10 +19,11 @@ COMMANDS = (
     memstack.CommandSpec(
         name="estimate",
         target="memstack_models.cli.estimate:estimate_command",
-        summary="Tell the bytes of a training and the seconds of its step, before anything is made.",
+        summary="Tell what a training takes before it is made; or, on paper, a store of very many entries.",
         examples=(
             "memstack estimate stdlib-small --set memory.capacity=262144",
             "memstack estimate paper-200m --json estimate.json",
+            "memstack estimate --entries 1e9 --ranks 8",
         ),
     ),
     memstack.CommandSpec(

@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from memstack import ConfigError, MemstackError
 from memstack.cli.complete import backend_names
-from memstack.cli.console import OUT, STDOUT, JsonFile, print_alone, say, write_record
+from memstack.cli.console import STDOUT, JsonFile, say, write_record
 from memstack.plugins.registry import registry
-from memstack_models.cli.options import NOTHING, Checkpoints, Data, Set, TableFormat, beside
-from memstack_models.evaluation.formats import Format, formatted
+from memstack_models.cli.options import (
+    NOTHING,
+    Checkpoints,
+    Data,
+    Set,
+    TableFormat,
+    beside,
+    print_table,
+    refuse_two_results,
+)
+from memstack_models.evaluation.formats import Format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,8 +59,7 @@ def compare_command(
     from memstack_models.cli.over_ranks import one_process
 
     one_process("compare")
-    if json_ == STDOUT and format_ != Format.TABLE:
-        raise ConfigError(f"--json - and --format {format_} both want standard output: name a file for --json")
+    refuse_two_results(json_, format_)
     with beside(format_ != Format.TABLE):
         if len(checkpoints) == 1:
             _compare_memories(checkpoints[0], backend, capacity or [ENTRIES], data, set_, format_, json_)
@@ -65,14 +72,6 @@ def compare_command(
             from memstack_models.cli.compare_runs import compare_runs
 
             compare_runs(checkpoints, data, set_, lambda lines: print_table(lines, format_), json_)
-
-
-def print_table(lines: Table, format_: Format) -> None:
-    """Print a table for people, or alone on standard output for a program."""
-    if format_ == Format.TABLE:
-        OUT.print(lines)
-    else:
-        print_alone(formatted(lines, format_))
 
 
 def _compare_memories(

@@ -2,13 +2,16 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import BaseModel
+from rich.table import Table
 
-from memstack.cli.console import ERR, OUT, set_option
-from memstack_models.evaluation.formats import Format
+from memstack import ConfigError
+from memstack.cli.console import ERR, OUT, STDOUT, print_alone, set_option
+from memstack_models.evaluation.formats import Format, formatted
 from memstack_models.training import bundled
 from memstack_models.training.config import RunConfig
 
@@ -57,3 +60,17 @@ def beside(alone: bool) -> Generator[None, None, None]:
     finally:
         if undo is not None:
             undo()
+
+
+def refuse_two_results(json_: Path | None, format_: Format) -> None:
+    """ConfigError if both a record and a table are to be alone on standard output."""
+    if json_ == STDOUT and format_ != Format.TABLE:
+        raise ConfigError(f"--json - and --format {format_} both want standard output: name a file for --json")
+
+
+def print_table(lines: Table, format_: Format) -> None:
+    """Print a table for people, or alone on standard output for a program."""
+    if format_ == Format.TABLE:
+        OUT.print(lines)
+    else:
+        print_alone(formatted(lines, format_))

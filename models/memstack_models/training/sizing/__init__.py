@@ -1,0 +1,1 @@
+"""How large a store of very many entries is, on GPUs and on a cluster: on paper, from unit costs."""
