@@ -28,6 +28,14 @@ class Probed:
     """The same, each neighbour weighted by its softmax weight."""
     age: float
     """How many entries ago what was found had been added, on average."""
+    search: int = 0
+    """Which of the memory's searches it was."""
+    neighbours: int = 0
+    """True neighbours of which the recall is a fraction."""
+    queries: int = 0
+    """Queries over which the attention-mass recall is the mean: those that have a neighbour."""
+    found: int = 0
+    """Entries over which the age is the mean."""
 
 
 class RecallProbe(MemoryWrapper):
@@ -94,6 +102,10 @@ class RecallProbe(MemoryWrapper):
             recall_by_score(answer, truth),
             attention_mass_recall_by_score(answer, truth, self.scale()),
             float(age.double().mean()) if age.numel() else 0.0,
+            search=self._searches,
+            neighbours=int(truth.mask.sum()),
+            queries=int(truth.mask.any(-1).sum()),
+            found=age.numel(),
         )
         self._measured.append(probed)
         self._judge(probed.recall)

@@ -21,7 +21,8 @@ from memstack_models.report.positions import OFF, PositionLine
 from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
-from memstack_models.training.streams import evaluation_stream
+from memstack_models.training.ranks import ALONE, Ranks
+from memstack_models.training.streams import check_documents, evaluation_stream, refuse_shards
 
 LISTED = 20
 """So many documents stand in the table."""
@@ -59,15 +60,22 @@ class Read:
             yield f"the opponent differs in more than the memory: {'; '.join(opponent.differs)}"
 
 
-def evaluate_run(checkpoint: str, overrides: list[str], source: str | None, opponent: str | None) -> Read:
+def evaluate_run(
+    checkpoint: str, overrides: list[str], source: str | None, opponent: str | None, ranks: Ranks = ALONE
+) -> Read:
     """Read a run's documents, or others, with its memory and without; and with the opponent, if there is one.
 
-    ConfigError for an opponent that has a memory.
+    Of several ranks each reads its share, and the first has the whole. ConfigError for an opponent that has a memory.
     """
-    folder = run_folder.find(checkpoint)
-    run = text_of(folder, overrides, source)
-    other = _opponent_config(opponent, run) if opponent else None
-    evaluator = _Evaluator(folder, run)
+
+    def prepare() -> tuple[RunConfig, RunConfig | None]:
+        run = text_of(folder, overrides, source)
+        refuse_shards(run.memory if run.model.memory_layers else None, ranks)
+        return run, _opponent_config(opponent, run) if opponent else None
+
+    folder = ranks.together(lambda: run_folder.find(checkpoint))
+    run, other = ranks.together(prepare)
+    evaluator = ranks.after_first(lambda: _Evaluator(folder, run, ranks))
     notice(evaluator.corpus, run)
     memory = f"{run.memory.backend}/{run.memory.capacity}"
     memories: dict[str, Evaluated] = {}
@@ -80,10 +88,11 @@ def evaluate_run(checkpoint: str, overrides: list[str], source: str | None, oppo
     names = evaluator.corpus.names
     if opponent is None or other is None:
         return Read(record, names, losses)
-    against = _Evaluator(run_folder.find(opponent), other)
+    there = run_folder.find(opponent)
+    against = ranks.after_first(lambda: _Evaluator(there, other, ranks))
     found, theirs = against.read(f"opponent {opponent}", None)
-    trained = trained_tokens(folder, run), trained_tokens(run_folder.find(opponent), other)
-    differs = tuple(differences(run, run_folder.read_config(run_folder.find(opponent)), *trained))
+    trained = ranks.together(lambda: (trained_tokens(folder, run), trained_tokens(there, other)))
+    differs = tuple(differences(run, run_folder.read_config(there), *trained))
     record = record.model_copy(update={"opponent": Opponent(**dict(found), checkpoint=opponent, differs=differs)})
     same = against.tokenizer.identity == evaluator.tokenizer.identity
     return Read(record, names, losses | ({"opponent": theirs} if same else {}), same)
@@ -92,8 +101,8 @@ def evaluate_run(checkpoint: str, overrides: list[str], source: str | None, oppo
 class _Evaluator:
     """A run and the documents that it reads."""
 
-    def __init__(self, folder: Path, run: RunConfig) -> None:
-        self.run, self.device = run, pick_device(run.train.device)
+    def __init__(self, folder: Path, run: RunConfig, ranks: Ranks) -> None:
+        self.ranks, self.run, self.device = ranks, run, pick_device(run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, run, self.device)
         limits = run.eval
         with preparing(limits.split) as tick:
@@ -103,10 +112,13 @@ class _Evaluator:
     corpus: TokenizedCorpus
 
     def read(self, title: str, memory: MemoryConfig | None) -> tuple[Evaluated, TokenLosses]:
-        """Read the documents once."""
-        stream, losses = evaluation_stream(self.run, self.corpus.documents, self.device, memory), TokenLosses()
-        result = evaluate_with_progress(title, self.model, stream, self.tokenizer, losses.observe).result()
-        by_document = losses.by_document(self.corpus.names, self.tokenizer.token_bytes)
+        """Read the documents once: what came of all, and on the first rank of each."""
+        ranks, losses, made_of = self.ranks, TokenLosses(), (self.run, self.corpus.documents, self.device, memory)
+        stream = ranks.together(lambda: evaluation_stream(*made_of, ranks))
+        check_documents([stream], ranks)
+        read = ranks.together(lambda: evaluate_with_progress(title, self.model, stream, self.tokenizer, losses.observe))
+        result, losses = read.over(ranks).result(), losses.over(ranks)
+        by_document = losses.by_document(self.corpus.names, self.tokenizer.token_bytes) if ranks.first else ()
         return Evaluated(**dict(result), by_document=by_document), losses
 
 

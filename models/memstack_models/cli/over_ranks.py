@@ -1,6 +1,5 @@
 """over_ranks(): a command that torchrun has started several times; the first process tells, the others are silent."""
 
-import os
 import re
 import time
 from collections.abc import Generator
@@ -8,9 +7,9 @@ from contextlib import contextmanager
 
 import typer
 
-from memstack import ConfigError, MemstackError
+from memstack import MemstackError
 from memstack.cli.console import ERR, OUT
-from memstack_models.training.joining import joined, started
+from memstack_models.training.joining import joined
 from memstack_models.training.ranks import LostRankError, OtherRankError, Ranks
 
 USERS_MISTAKE, A_MOMENT = 2, 1.0
@@ -18,19 +17,17 @@ LOST = re.compile("gloo|nccl|closed by peer|reset by peer|timed out", re.IGNOREC
 """What torch.distributed says, which has no class of error for it."""
 
 
-def one_process(command: str) -> None:
-    """ConfigError, told by one of them, if several processes were started of a command that is for one."""
-    if (several := started()) == 1:
-        return
-    if int(os.environ.get("RANK", "0")):
-        time.sleep(A_MOMENT)
-        raise typer.Exit(USERS_MISTAKE)
-    raise ConfigError(f"memstack {command} is for one process, and {several} were started: start it without torchrun")
+def is_lost(error: Exception, ranks: Ranks) -> bool:
+    """Whether it says that another rank has ended or stands still: then nothing more can be done together."""
+    return ranks.size > 1 and isinstance(error, RuntimeError) and LOST.search(str(error)) is not None
 
 
 @contextmanager
-def over_ranks() -> Generator[Ranks, None, None]:
-    """The ranks that this process is one of; what another has told is told once."""
+def over_ranks(mend: str = "start all again") -> Generator[Ranks, None, None]:
+    """The ranks that this process is one of; what another has told is told once.
+
+    ``mend`` is what to do once one of them is lost.
+    """
     with joined() as ranks:
         quiet = OUT.quiet, ERR.quiet
         OUT.quiet, ERR.quiet = (each or not ranks.first for each in quiet)
@@ -45,10 +42,9 @@ def over_ranks() -> Generator[Ranks, None, None]:
             OUT.quiet, ERR.quiet = quiet
             raise
         except RuntimeError as error:
-            if ranks.size == 1 or not LOST.search(str(error)):
+            if not is_lost(error, ranks):
                 raise
             OUT.quiet, ERR.quiet = quiet
             raise LostRankError(
-                f"another rank has ended or stands still ({str(error).partition(chr(10))[0][:200]}): start all again "
-                "with --resume, as torchrun --max-restarts does by itself"
+                f"another rank has ended or stands still ({str(error).partition(chr(10))[0][:200]}): {mend}"
             ) from error

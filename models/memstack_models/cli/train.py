@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memstack_models.training.trainer import Trainer
 
 RUNS = Path("runs")
+AGAIN = "start all again with --resume, as torchrun --max-restarts does by itself"
 
 
 def train_command(
@@ -57,7 +58,7 @@ def train_command(
 
     only_tell()  # what a training is for lies in its folder
     try:
-        with over_ranks() as ranks:
+        with over_ranks(AGAIN) as ranks:
             folder = ranks.together(lambda: folder_of(recipe, out, resume, from_))
             begun = resume and (run_folder.is_begun(folder) or recipe in (None, str(folder)))
             if ranks.most(begun):

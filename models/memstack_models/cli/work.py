@@ -12,6 +12,7 @@ from memstack.cli.console import OUT, progress_bar, say
 from memstack.contract.errors import in_one_line
 from memstack.plugins.config import MemoryConfig
 from memstack_models.cli.bytes_table import bytes_table
+from memstack_models.cli.over_ranks import is_lost
 from memstack_models.data.tokenized import Tick, TokenizedCorpus
 from memstack_models.data.tokenizer import Tokenizer
 from memstack_models.evaluation.comparison import Comparison
@@ -108,7 +109,7 @@ def compare_with_progress(
             try:
                 results[name] = comparison.evaluate(memory, partial(progress.advance, task))
             except Exception as error:
-                if failures is None:
+                if failures is None or is_lost(error, comparison.ranks):
                     raise
                 failures[name] = in_one_line(error)
             keep(results)

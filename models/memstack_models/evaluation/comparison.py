@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import torch
 from rich.table import Table
 
 from memstack import Memory, MemoryShape
@@ -21,7 +22,9 @@ from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
 from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.perplexity import evaluate
-from memstack_models.training.streams import evaluation_stream
+from memstack_models.training.ranks import ALONE, Ranks
+from memstack_models.training.stream import Stream
+from memstack_models.training.streams import check_documents, evaluation_stream, refuse_shards
 
 Advance = Callable[[int], None]
 PROBE = ProbeConfig(every=8)
@@ -33,7 +36,8 @@ TITLES = ("recall", "attention mass", "search", "add", "worst add")
 class Comparison:
     """A checkpoint and the documents it is evaluated on, ready for one memory after the other.
 
-    ``text`` is the run whose ``[data]`` and ``[eval]`` say what is read; by default that of the folder.
+    ``text`` is the run whose ``[data]`` and ``[eval]`` say what is read; by default that of the folder. Of several
+    ``ranks`` each makes one, and reads its share of the rows.
     """
 
     def __init__(
@@ -42,9 +46,12 @@ class Comparison:
         overrides: Sequence[str] = (),
         probe: ProbeConfig = PROBE,
         text: RunConfig | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         own = run_folder.read_config(folder, overrides)
         self.run = own.model_copy(update={"eval": text.eval}) if text else own
+        refuse_shards(self.run.memory if self.run.model.memory_layers else None, ranks)
         self.probe = probe
         self.device = pick_device(self.run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, self.run, self.device)
@@ -68,24 +75,37 @@ class Comparison:
         advance: Advance = lambda tokens: None,
         baseline: Callable[[MemoryShape], Memory] | None = None,
     ) -> Compared:
-        """Read the documents with this memory, or with none; ``baseline`` makes another of its shape, no backend's."""
-        stream = evaluation_stream(self.run, self.documents, self.device, memory)
-        bank = stream.bank.wrapped(lambda inside: baseline(inside.shape)) if baseline else stream.bank
-        watch = MemoryMonitor(bank, self.model, self._dense_probe(), self.device)
-        stream = replace(stream, bank=watch.bank)
-        segments: list[dict[str, float]] = []
+        """Read the documents with this memory, or with none; ``baseline`` makes another of its shape, no backend's.
+
+        Every rank returns what all have read; recall, times and segments the first one alone.
+        """
+        ranks, losses, segments = self.ranks, TokenLosses(), list[dict[str, float]]()
+        stream, watch, exact = ranks.together(lambda: self._watched(memory, baseline))
+        check_documents([stream], ranks)
 
         def segment_read(tokens: int) -> None:
             segments.append(watch.take_seconds())
             advance(tokens)
 
-        losses = TokenLosses()
-        result = evaluate(self.model, stream, self.tokenizer.token_bytes, segment_read, losses.observe)
+        token_bytes = self.tokenizer.token_bytes
+        read = ranks.together(lambda: evaluate(self.model, stream, token_bytes, segment_read, losses.observe))
+        result, losses = read.over(ranks).result(), losses.over(ranks)
+        segments, found = _slowest(segments, ranks), probed_entry(watch.take_probed_over(ranks))
+        if not ranks.first:
+            return Compared(**dict(result), exact=exact)
         full_after = (memory.capacity if memory else 0) // self.run.train.segment
         times = _milliseconds(segments, full_after) if memory else None
+        return Compared(**dict(result), **dict(found), exact=exact, ms=times, segments=losses.segments())
+
+    def _watched(
+        self, memory: MemoryConfig | None, baseline: Callable[[MemoryShape], Memory] | None
+    ) -> tuple[Stream, MemoryMonitor, bool | None]:
+        """A stream, what watches its memories, and whether they miss nothing; None if there are none."""
+        stream = evaluation_stream(self.run, self.documents, self.device, memory, self.ranks)
+        bank = stream.bank.wrapped(lambda inside: baseline(inside.shape)) if baseline else stream.bank
+        watch = MemoryMonitor(bank, self.model, self._dense_probe(), self.device)
         exact = all(inside.exact for inside in bank.values()) if len(bank) else None
-        found = probed_entry(watch.take_probed())
-        return Compared(**dict(result.result()), **dict(found), exact=exact, ms=times, segments=losses.segments())
+        return replace(stream, bank=watch.bank), watch, exact
 
     def _dense_probe(self) -> ProbeConfig:
         """The probe, often enough for documents in which it would come upon few searches, or upon none."""
@@ -129,6 +149,17 @@ def recall_text(result: Compared, share: float | None) -> str:
     if share is not None:
         return f"{share:.3f}"
     return "exact" if result.exact else "not measured"
+
+
+def _slowest(segments: list[dict[str, float]], ranks: Ranks) -> list[dict[str, float]]:
+    """Of each segment, the seconds of the rank that took longest, on the first rank: the others have waited for it."""
+    if ranks.size == 1:
+        return segments
+    verbs = list(segments[0])
+    own = torch.tensor([[each[verb] for verb in verbs] for each in segments], dtype=torch.float64, device="cpu")
+    every = ranks.gathered(own)
+    slowest = torch.stack(every).amax(0).tolist() if ranks.first else []
+    return [dict(zip(verbs, each, strict=True)) for each in slowest]
 
 
 def _milliseconds(segments: Sequence[dict[str, float]], full_after: int) -> Milliseconds:

@@ -18,6 +18,7 @@ from memstack.plugins.writing import write_whole
 from memstack_models.data.reader import IGNORED, Segment
 from memstack_models.evaluation.records import DocumentPerplexity
 from memstack_models.evaluation.spread import SEGMENT, Segments
+from memstack_models.training.ranks import Ranks
 
 FORMATS = (".npz", ".jsonl")
 Columns = dict[str, Tensor]
@@ -35,6 +36,13 @@ class TokenLosses:
         documents = segment.document[:, None].expand_as(read)
         positions = segment.offset[:, None] + 1 + torch.arange(read.shape[1], dtype=torch.int64, device="cpu")
         self._parts.append((documents[read], positions[read], segment.targets[read], nats[read]))
+
+    def over(self, ranks: Ranks) -> "TokenLosses":
+        """Return what all ranks have observed, on the first of them; on the others it is what they have themselves."""
+        if ranks.size == 1:
+            return self
+        parts = [ranks.gathered(torch.cat(part)) for part in zip(*self._parts, strict=True)]
+        return TokenLosses(list(zip(*parts, strict=True))) if ranks.first else self
 
     def columns(self) -> Columns:
         """Return document, position, token and nats, (tokens,) each, in the order of the text."""

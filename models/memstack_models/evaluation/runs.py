@@ -73,7 +73,7 @@ def compared_run(
         by_position=read.by_position,
         memory=f"{memory.backend}/{memory.capacity}" if memory else "none",
         cache=run.model.cache,
-        trained_tokens=trained_tokens(folder, run),
+        trained_tokens=comparison.ranks.together(lambda: trained_tokens(folder, run)),
         same_tokens=same,
         gain=gain,
     )

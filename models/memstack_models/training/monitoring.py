@@ -1,6 +1,7 @@
 """A bank's memories while they are used: how long their verbs take and, where search is approximate, its recall."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, fields, replace
 from statistics import fmean
 
 import torch
@@ -10,9 +11,13 @@ from memstack.plugins.config import ProbeConfig
 from memstack.wrappers.age_probe import AgeProbe
 from memstack.wrappers.recall_probe import Probed, RecallProbe
 from memstack.wrappers.timing import TimedMemory
+from memstack_models.training.ranks import Ranks
 from memstack_models.training.records import Recall
 from memstack_models.transformer.attention import Attention
 from memstack_models.transformer.transformer import Transformer
+
+COUNTS = {"recall": "neighbours", "attention_mass_recall": "queries", "age": "found"}
+"""Over how many of what each number of a probe is a mean."""
 
 
 class MemoryMonitor:
@@ -55,6 +60,18 @@ class MemoryMonitor:
         """What the probes of all memories measured."""
         return [probed for probe in self._probes.values() for probed in probe.take()]
 
+    def take_probed_over(self, ranks: Ranks) -> list[Probed]:
+        """The same of the rows of all ranks, on the first of them; none on the others."""
+        if ranks.size == 1:
+            return self.take_probed()
+        taken = [[layer, *astuple(probed)] for layer, probe in self._probes.items() for probed in probe.take()]
+        numbers = torch.tensor(taken, dtype=torch.float64, device="cpu").reshape(-1, 1 + len(fields(Probed)))
+        searches: dict[tuple[float, int], list[Probed]] = {}
+        for layer, *measured in (row for part in ranks.gathered(numbers) for row in part.tolist()):
+            probed = Probed(*measured[:3], *map(int, measured[3:]))
+            searches.setdefault((layer, probed.search), []).append(probed)
+        return [_of_all_rows(each) for each in searches.values()]
+
 
 def probed_entry(probed: list[Probed]) -> Recall:
     """Means of what was measured; empty if nothing was."""
@@ -65,6 +82,16 @@ def probed_entry(probed: list[Probed]) -> Recall:
         attention_mass_recall=round(fmean(each.attention_mass_recall for each in probed), 4),
         age=round(fmean(each.age for each in probed), 1),
     )
+
+
+def _of_all_rows(parts: Sequence[Probed]) -> Probed:
+    """One search of which several ranks have measured some rows each."""
+    means: dict[str, float] = {}
+    for name, count in COUNTS.items():
+        total = sum(getattr(part, count) for part in parts)
+        weighed = sum(getattr(part, name) * getattr(part, count) for part in parts)
+        means |= {count: total, name: weighed / total if total else getattr(parts[0], name)}
+    return replace(parts[0], **means)
 
 
 def mean_ages(taken: Iterable[Mapping[int, float]]) -> dict[int, float]:

@@ -68,6 +68,24 @@ class Ranks:
         dist.all_gather(parts, padded)
         return [bytes(part[: int(n)].tolist()).decode() for part, n in zip(parts, lengths, strict=True)]
 
+    def gathered(self, tensor: Tensor) -> list[Tensor]:
+        """Every rank's tensor, in their order, on the first rank; none on the others.
+
+        They are on the CPU, and alike but for their length, the first axis.
+        """
+        if self.size == 1:
+            return [tensor]
+        import torch.distributed as dist
+
+        length = torch.tensor([len(tensor)], dtype=torch.int64, device="cpu")
+        lengths = [torch.zeros_like(length) for _ in range(self.size)]
+        dist.all_gather(lengths, length)
+        padded = tensor.new_zeros(max(map(int, lengths)), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = [torch.zeros_like(padded) for _ in range(self.size)] if self.first else None
+        dist.gather(padded, parts)
+        return [part[: int(n)] for part, n in zip(parts or [], lengths, strict=False)]
+
     def together(self, work: Callable[[], Made]) -> Made:
         """Do on every rank what may fail on some: then it raises on all, which so wait for none.
 
@@ -89,6 +107,11 @@ class Ranks:
         """As ``together``, the others after the first one: they find in the cache what it has made."""
         made = self.by_first(lambda: [work()])
         return self.together(lambda: work() if made is None else made[0])
+
+    def is_ours(self, error: Exception) -> bool:
+        """Whether an error that ``together`` raised on all of them is, on the rank that failed, one of memstack's."""
+        own = error.__cause__ if isinstance(error, OtherRankError) else error
+        return self.most(isinstance(own, MemstackError)) > 0
 
     def check_alike(self, what: str, own: str) -> None:
         """CorpusError unless this is the same text on every rank; ``what`` they have is said."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from memstack import CorpusError, MemoryBank
+from memstack import ConfigError, CorpusError, MemoryBank
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Reader
 from memstack_models.training.config import RunConfig
@@ -47,6 +47,21 @@ def evaluation_stream(
     """
     rows = max(min(run.eval.rows, len(documents)), ranks.size)
     return _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), device, ranks)
+
+
+def check_documents(streams: Sequence[Stream], ranks: Ranks) -> None:
+    """CorpusError unless these streams read the same documents on every rank."""
+    if ranks.size > 1:
+        ranks.check_alike("documents", str([each.reader.state_dict()["made_for"].tolist() for each in streams]))
+
+
+def refuse_shards(memory: MemoryConfig | None, ranks: Ranks) -> None:
+    """ConfigError if a memory is to lie on several of these ranks, each of which has rows of its own."""
+    if memory is not None and memory.shards > 1 and ranks.size > 1:
+        raise ConfigError(
+            f"memory.shards = {memory.shards} is for ranks that all read the same rows, and each of these {ranks.size} "
+            "has rows, and memories, of its own: leave memory.shards at 1"
+        )
 
 
 def _stream(run: RunConfig, memory: MemoryConfig | None, reader: Reader, device: torch.device, ranks: Ranks) -> Stream:

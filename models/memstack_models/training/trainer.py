@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memstack.contract.errors import ConfigError, MemstackError
+from memstack.contract.errors import MemstackError
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Segment
 from memstack_models.training import run_folder
@@ -37,7 +37,7 @@ from memstack_models.training.signals import Signals, tell_at_once
 from memstack_models.training.state import RunState
 from memstack_models.training.step import Step, loss_of
 from memstack_models.training.stream import Stream
-from memstack_models.training.streams import evaluation_stream, training_streams
+from memstack_models.training.streams import check_documents, evaluation_stream, refuse_shards, training_streams
 from memstack_models.transformer.transformer import SegmentOutput
 
 Report = Callable[[LogEntry], object]
@@ -56,11 +56,7 @@ def check_run(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, rank
     """Where to compute; refused is what is known to go wrong."""
     check_curves(run.train.curves)
     device = pick_device(run.train.device)
-    if memory is not None and memory.shards > 1 and ranks.size > 1:
-        raise ConfigError(
-            f"memory.shards = {memory.shards} is for ranks that all read the same rows, and each of these {ranks.size} "
-            "has rows, and memories, of its own: leave memory.shards at 1"
-        )
+    refuse_shards(memory, ranks)
     refuse_no_room(run, vocab_size, device, memory, ranks)
     return device
 
@@ -98,8 +94,7 @@ class Trainer:
         if ranks.rank:  # rows on other ranks drop out other activations
             torch.manual_seed((run.train.seed + ranks.rank) % (1 << 64))
         streams = ranks.together(lambda: training_streams(run, documents, self.device, memory, ranks))
-        if ranks.size > 1:
-            ranks.check_alike("documents", str([each.reader.state_dict()["made_for"].tolist() for each in streams]))
+        check_documents(streams, ranks)
         every = min(AGES_EVERY, run.train.log_every)
         self.monitors = [MemoryMonitor(each.bank, self.model, run.memory.probe, "cpu", every) for each in streams]
         pairs = zip(streams, self.monitors, strict=True)

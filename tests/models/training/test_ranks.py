@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.command_line import Run, ensure_refused
 from helpers.rank_runs import Job, losses_of, torchrun, train_over
 from memstack_models.training import checkpoint
 from memstack_models.training import ranks as ranks_module
@@ -83,16 +82,6 @@ def refused(*command: str, ranks: int = 2) -> list[str]:
     assert done.returncode
     assert done.stderr.count("Traceback (") == 1
     return [line for line in done.stderr.splitlines() if line.startswith("error:")]
-
-
-@pytest.mark.parametrize("command", ["eval", "compare"])
-def test_commands_for_one_process_say_so(command: str, memstack: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of those that torchrun has started; the others end without a word."""
-    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    ensure_refused(memstack(command, "stdlib-small"), f"memstack {command} is for one process, and 2 were started")
-    monkeypatch.setenv("RANK", "1")
-    assert memstack(command, "stdlib-small") == (2, "", "")
 
 
 def test_nothing_is_imported_of_it_until_it_is_used() -> None:
