@@ -33,17 +33,22 @@ class Job:
     """A step after which its checkpoint is saved."""
     source: str = ""
     """A folder whose checkpoint is gone on from."""
+    shards: int = 1
+    """Ranks that hold a memory together."""
+    dropout: float = 0.0
+    """Its numbers are other ones on each rank, or group of ranks."""
 
 
-def config(train: dict[str, Any]) -> RunConfig:
-    """Of the tests' small run, without dropout, whose numbers are other ones on each rank; memories fill and evict."""
-    model = TINY["model"] | {"dropout": 0.0}
-    return RunConfig.model_validate(TINY | {"model": model, "train": TINY["train"] | {"steps": 40} | train})
+def config(job: Job) -> RunConfig:
+    """Of the tests' small run; memories fill and evict."""
+    model, memory = TINY["model"] | {"dropout": job.dropout}, TINY["memory"] | {"shards": job.shards}
+    train = TINY["train"] | {"steps": 40} | job.train
+    return RunConfig.model_validate(TINY | {"model": model, "memory": memory, "train": train})
 
 
 def work(job: Job, ranks: Ranks) -> None:
     """Do a job as one of the ranks."""
-    run = trainer(Path(job.source or job.folder), config(job.train), ranks)
+    run = trainer(Path(job.source or job.folder), config(job), ranks)
     if job.source:
         run.resume()
     losses: dict[int, float] = {}

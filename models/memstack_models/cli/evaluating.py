@@ -22,7 +22,7 @@ from memstack_models.training import run_folder
 from memstack_models.training.config import RunConfig
 from memstack_models.training.device import pick_device
 from memstack_models.training.ranks import ALONE, Ranks
-from memstack_models.training.streams import check_documents, evaluation_stream, refuse_shards
+from memstack_models.training.streams import check_documents, evaluation_stream, grouped
 
 LISTED = 20
 """So many documents stand in the table."""
@@ -70,7 +70,6 @@ def evaluate_run(
 
     def prepare() -> tuple[RunConfig, RunConfig | None]:
         run = text_of(folder, overrides, source)
-        refuse_shards(run.memory if run.model.memory_layers else None, ranks)
         return run, _opponent_config(opponent, run) if opponent else None
 
     folder = ranks.together(lambda: run_folder.find(checkpoint))
@@ -102,7 +101,7 @@ class _Evaluator:
     """A run and the documents that it reads."""
 
     def __init__(self, folder: Path, run: RunConfig, ranks: Ranks) -> None:
-        self.ranks, self.run, self.device = ranks, run, pick_device(run.train.device)
+        self.ranks, self.run, self.device = grouped(ranks, run, run.memory), run, pick_device(run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, run, self.device)
         limits = run.eval
         with preparing(limits.split) as tick:

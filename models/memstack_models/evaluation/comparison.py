@@ -24,7 +24,7 @@ from memstack_models.training.monitoring import MemoryMonitor, probed_entry
 from memstack_models.training.perplexity import evaluate
 from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.stream import Stream
-from memstack_models.training.streams import check_documents, evaluation_stream, refuse_shards
+from memstack_models.training.streams import check_documents, evaluation_stream, grouped
 
 Advance = Callable[[int], None]
 PROBE = ProbeConfig(every=8)
@@ -48,10 +48,9 @@ class Comparison:
         text: RunConfig | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.ranks = ranks
         own = run_folder.read_config(folder, overrides)
         self.run = own.model_copy(update={"eval": text.eval}) if text else own
-        refuse_shards(self.run.memory if self.run.model.memory_layers else None, ranks)
+        self.ranks = grouped(ranks, self.run, self.run.memory)
         self.probe = probe
         self.device = pick_device(self.run.train.device)
         self.model, self.tokenizer = run_folder.load_model(folder, self.run, self.device)

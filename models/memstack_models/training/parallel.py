@@ -22,11 +22,16 @@ def way_of(config: TrainConfig, ranks: Ranks) -> How:
     if ranks.size == 1:
         return "none"
     rows, parts = config.rows // config.accumulation, config.accumulation
-    if rows % ranks.size:
+    if rows % ranks.groups:
         of = f" in each of {parts} parts (train.accumulation)" if parts > 1 else ""
+        to = (
+            f"{ranks.groups} groups of {ranks.alike} ranks (memory.shards)"
+            if ranks.alike > 1
+            else f"{ranks.size} ranks"
+        )
         raise ConfigError(
-            f"{rows} rows{of} cannot be dealt to {ranks.size} ranks alike: set train.rows to a multiple of "
-            f"{ranks.size * parts}, or start another number of processes"
+            f"{rows} rows{of} cannot be dealt to {to} alike: set train.rows to a multiple of "
+            f"{ranks.groups * parts}, or start another number of processes"
         )
     if config.parallel == "none":
         raise ConfigError(
@@ -42,7 +47,7 @@ def refuse_no_room(
 ) -> None:
     """TooLargeError if what a rank would hold for certain cannot fit; of a model in pieces nothing is known."""
     if way_of(run.train, ranks) != "fsdp":
-        train = run.train.model_copy(update={"rows": run.train.rows // ranks.size})
+        train = run.train.model_copy(update={"rows": run.train.rows // ranks.groups})
         refuse_too_large(run.model_copy(update={"train": train}), vocab_size, device, memory)
 
 

@@ -1,13 +1,13 @@
 """Ranks: the processes that train or evaluate together. Each reads all rows and computes some; ``ALONE`` is one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from memstack import CorpusError
+from memstack import ConfigError, CorpusError
 from memstack.contract.errors import MemstackError, in_one_line
 
 Made = TypeVar("Made")
@@ -30,6 +30,39 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    alike: int = 1
+    """So many consecutive ranks are a group: it has the same rows, and memories between them; each group has others."""
+
+    def grouped(self, alike: int) -> "Ranks":
+        """Return these ranks in groups of so many; ConfigError if they cannot be. A single one stays alone."""
+        if self.size == 1 or alike == self.alike:
+            return self
+        if self.size % alike:
+            raise ConfigError(
+                f"{self.size} ranks make no groups of memory.shards = {alike}: start a multiple of {alike} processes, "
+                "or set memory.shards to a divisor of their number"
+            )
+        return replace(self, alike=alike)
+
+    @property
+    def group(self) -> int:
+        """The number of the group that this rank is in; its own where each has rows of its own."""
+        return self.rank // self.alike
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are: as many as ranks where each has rows of its own."""
+        return self.size // self.alike
+
+    @property
+    def speaker(self) -> int:
+        """The rank of this one's group that tells what all of it have computed."""
+        return self.group * self.alike
+
+    @property
+    def speaks(self) -> bool:
+        """True for that one."""
+        return self.rank == self.speaker
 
     @property
     def first(self) -> bool:
@@ -37,16 +70,16 @@ class Ranks:
         return self.rank == 0
 
     def share(self, rows: int) -> slice:
-        """Which of so many rows are this rank's: one more on some, if they do not divide."""
-        return slice(self.rank * rows // self.size, (self.rank + 1) * rows // self.size)
+        """Which of so many rows are those of this rank's group: one more in some, if they do not divide."""
+        return slice(self.group * rows // self.groups, (self.group + 1) * rows // self.groups)
 
     def sum(self, number: float) -> float:
-        """The sum of every rank's numbers, in double precision."""
+        """The sum of every group's numbers, in double precision."""
         return float(self.total(torch.tensor(number, dtype=torch.float64, device="cpu")))
 
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum of every rank's tensor; on one rank it is that tensor."""
-        return self._reduced(tensor, "SUM")
+        """The sum of every group's tensor; on one rank it is that tensor."""
+        return self._reduced(tensor if self.speaks else torch.zeros_like(tensor), "SUM")
 
     def most(self, number: int) -> int:
         """The largest of every rank's numbers."""
@@ -69,7 +102,7 @@ class Ranks:
         return [bytes(part[: int(n)].tolist()).decode() for part, n in zip(parts, lengths, strict=True)]
 
     def gathered(self, tensor: Tensor) -> list[Tensor]:
-        """Every rank's tensor, in their order, on the first rank; none on the others.
+        """Every group's tensor, in their order, on the first rank; none on the others.
 
         They are on the CPU, and alike but for their length, the first axis.
         """
@@ -77,6 +110,7 @@ class Ranks:
             return [tensor]
         import torch.distributed as dist
 
+        tensor = tensor if self.speaks else tensor[:0]
         length = torch.tensor([len(tensor)], dtype=torch.int64, device="cpu")
         lengths = [torch.zeros_like(length) for _ in range(self.size)]
         dist.all_gather(lengths, length)
@@ -84,7 +118,7 @@ class Ranks:
         padded[: len(tensor)] = tensor
         parts = [torch.zeros_like(padded) for _ in range(self.size)] if self.first else None
         dist.gather(padded, parts)
-        return [part[: int(n)] for part, n in zip(parts or [], lengths, strict=False)]
+        return [part[: int(n)] for part, n in zip(parts or [], lengths, strict=False)][:: self.alike]
 
     def together(self, work: Callable[[], Made]) -> Made:
         """Do on every rank what may fail on some: then it raises on all, which so wait for none.

@@ -42,8 +42,8 @@ class SavedState:
         return sub_state(self.tensors, part)
 
     def random(self, ranks: Ranks) -> tuple[Tensor, Tensor | None] | None:
-        """The states of this rank's generators, of the CPU and of CUDA; None if others so many have saved."""
-        own = random_name(ranks.rank)
+        """The states of this group's generators, of the CPU and of CUDA; None if others so many have saved."""
+        own = random_name(ranks.speaker)
         return (self.tensors[own], self.tensors.get(f"{own}.cuda")) if self._savers == ranks.size else None
 
     @property
@@ -91,9 +91,9 @@ class SavedState:
         saved = [random_name(rank) for rank in range(self._savers)]
         self._check_names("rank", (name for name in self._shapes if name.endswith(".random")), saved)
         if (states := self.random(ranks)) is not None:
-            self._check_generator(random_name(ranks.rank), "cpu")
+            self._check_generator(random_name(ranks.speaker), "cpu")
             if states[1] is not None and device.type == "cuda":
-                self._check_generator(random_name(ranks.rank, "cuda"), device)
+                self._check_generator(random_name(ranks.speaker, "cuda"), device)
 
     def check_stream(self, stream: Stream) -> None:
         """Where the rows are, what is cached and what is remembered."""

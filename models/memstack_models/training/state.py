@@ -49,7 +49,8 @@ class RunState:
         tensors = {name: here(tensor) for name, tensor in shared.items() if self.ranks.first or name in pieces}
         for stream in self.streams:
             for name, tensor in stream.state_dict().items():
-                if self.ranks.first or not name.startswith(stream.name_of_reader):
+                of_reader = name.startswith(stream.name_of_reader)
+                if self.ranks.first if of_reader else self.ranks.speaks:
                     tensors[name] = tensor
         tensors[random_name(self.ranks.rank)] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -68,7 +69,7 @@ class RunState:
         self.ranks.together(lambda: self._take_over(saved))
         random = saved.random(self.ranks)
         if random is None:  # of another number of ranks: none has these rows' numbers
-            torch.manual_seed((self.run.train.seed + step * self.ranks.size + self.ranks.rank) % (1 << 64))
+            torch.manual_seed((self.run.train.seed + step * self.ranks.groups + self.ranks.group) % (1 << 64))
         else:
             torch.set_rng_state(random[0])
             if random[1] is not None and self.device.type == "cuda":
@@ -85,7 +86,7 @@ class RunState:
     def _read(self, folder: Path) -> tuple[SavedState, int]:
         """Look at all of a checkpoint before any of it is taken over."""
         rows = [row_name(row, "") for stream in self.streams for row in stream.rows]
-        prefixes = "model.", "optimizer.", "stream.", random_name(self.ranks.rank), *rows
+        prefixes = "model.", "optimizer.", "stream.", random_name(self.ranks.speaker), *rows
         spans = dict(self._spans())
         found = checkpoint.read(folder, prefixes, self.ranks, spans)
         refuse_edits(folder, found.progress.get("run"), self.run)

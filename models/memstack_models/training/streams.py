@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from memstack import ConfigError, CorpusError, MemoryBank
+from memstack import CorpusError, MemoryBank
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Reader
 from memstack_models.training.config import RunConfig
@@ -24,7 +24,7 @@ def training_streams(
 ) -> list[Stream]:
     """One stream per part of a step; each part owns its documents, rows, readers and memories (none if None).
 
-    Each rank has its share of the rows of each part.
+    Each group of ranks has its share of the rows of each part.
     """
     parts, rows = run.train.accumulation, run.train.rows // run.train.accumulation
     if len(documents) < parts:
@@ -43,9 +43,9 @@ def evaluation_stream(
 ) -> Stream:
     """A stream that reads each document once with new memories; ``memory`` None evaluates with the memory off.
 
-    Every rank has a row or more, be it one without a document.
+    Every group of ranks has a row or more, be it one without a document.
     """
-    rows = max(min(run.eval.rows, len(documents)), ranks.size)
+    rows = max(min(run.eval.rows, len(documents)), ranks.groups)
     return _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), device, ranks)
 
 
@@ -55,13 +55,12 @@ def check_documents(streams: Sequence[Stream], ranks: Ranks) -> None:
         ranks.check_alike("documents", str([each.reader.state_dict()["made_for"].tolist() for each in streams]))
 
 
-def refuse_shards(memory: MemoryConfig | None, ranks: Ranks) -> None:
-    """ConfigError if a memory is to lie on several of these ranks, each of which has rows of its own."""
-    if memory is not None and memory.shards > 1 and ranks.size > 1:
-        raise ConfigError(
-            f"memory.shards = {memory.shards} is for ranks that all read the same rows, and each of these {ranks.size} "
-            "has rows, and memories, of its own: leave memory.shards at 1"
-        )
+def grouped(ranks: Ranks, run: RunConfig, memory: MemoryConfig | None) -> Ranks:
+    """These ranks in groups that have rows together, as a memory that lies on several of them asks for.
+
+    ConfigError if they are no such groups.
+    """
+    return ranks.grouped(memory.shards if memory is not None and run.model.memory_layers else 1)
 
 
 def _stream(run: RunConfig, memory: MemoryConfig | None, reader: Reader, device: torch.device, ranks: Ranks) -> Stream:

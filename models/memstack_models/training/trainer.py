@@ -37,7 +37,7 @@ from memstack_models.training.signals import Signals, tell_at_once
 from memstack_models.training.state import RunState
 from memstack_models.training.step import Step, loss_of
 from memstack_models.training.stream import Stream
-from memstack_models.training.streams import check_documents, evaluation_stream, refuse_shards, training_streams
+from memstack_models.training.streams import check_documents, evaluation_stream, grouped, training_streams
 from memstack_models.transformer.transformer import SegmentOutput
 
 Report = Callable[[LogEntry], object]
@@ -56,8 +56,7 @@ def check_run(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, rank
     """Where to compute; refused is what is known to go wrong."""
     check_curves(run.train.curves)
     device = pick_device(run.train.device)
-    refuse_shards(memory, ranks)
-    refuse_no_room(run, vocab_size, device, memory, ranks)
+    refuse_no_room(run, vocab_size, device, memory, grouped(ranks, run, memory))
     return device
 
 
@@ -81,8 +80,9 @@ class Trainer:
         ranks: Ranks = ALONE,
     ) -> None:
         torch.manual_seed(run.train.seed)
-        self.run, self.folder, self.ranks = run, folder, ranks
         memory = None if memory_off else run.memory
+        self.run, self.folder, given = run, folder, ranks
+        self.ranks = ranks = ranks.together(lambda: grouped(given, run, memory))
         self.device = ranks.together(lambda: check_run(run, vocab_size, memory, ranks))
         self.model = new_model(run, vocab_size).to(self.device)
         self.model.checkpointed = checkpointed_layers(run)
@@ -91,8 +91,8 @@ class Trainer:
             self.model.compile(fullgraph=True, dynamic=False)
         self.shared = SharedModel(self.model, ranks, way_of(run.train, ranks), self.device)
         self.optimizer = create_optimizer(self.model, run.train)
-        if ranks.rank:  # rows on other ranks drop out other activations
-            torch.manual_seed((run.train.seed + ranks.rank) % (1 << 64))
+        if ranks.group:  # rows on other ranks drop out other activations
+            torch.manual_seed((run.train.seed + ranks.group) % (1 << 64))
         streams = ranks.together(lambda: training_streams(run, documents, self.device, memory, ranks))
         check_documents(streams, ranks)
         every = min(AGES_EVERY, run.train.log_every)
@@ -245,7 +245,8 @@ class Trainer:
         half = self.run.train.precision == "bfloat16"
         with self.shared.exchanging(stream is self.streams[-1]):
             loss, new = loss_of(self.shared.forward, inputs, stream.bank, stream.cache, tokens, half=half)
-            (loss * self.ranks.size).backward()  # what is exchanged is the mean over ranks of this
+            # What is exchanged is the mean over ranks of this, and all of a group have the same.
+            (loss * self.ranks.groups).backward()
         return float(loss.detach()), new
 
     def _evaluated(self, memory: MemoryConfig | None, advance: Callable[[int], None]) -> Perplexity:
@@ -254,7 +255,7 @@ class Trainer:
 
     def _entry(self, step: Step) -> LogEntry:
         """What is logged of a step: shares of all ranks' rows; times, recall and ages of the rows that are here."""
-        share = self.ranks.total(step.memory_share) / self.ranks.size
+        share = self.ranks.total(step.memory_share) / self.ranks.groups
         return replace(step, memory_share=share).logged(
             probed_entry([probed for watch in self.monitors for probed in watch.take_probed()]),
             mean_ages(watch.take_ages() for watch in self.monitors),

@@ -21,7 +21,7 @@ from memstack_models.evaluation.comparison import Comparison, memory_of
 from memstack_models.training.perplexity import evaluate
 from memstack_models.training.ranks import OtherRankError, Ranks
 
-from memstack import ConfigError, MemstackError
+from memstack import MemstackError
 from memstack.cli import console, logged_progress
 from memstack.cli import main as cli
 
@@ -131,7 +131,7 @@ def test_compare_over_ranks_finds_what_one_process_finds(memstack: Run, run: Pat
 def test_a_mistake_is_told_once(run: Path, tmp_path: Path) -> None:
     mistakes = [
         (("eval", "no-such-run"), "no-such-run"),
-        (("eval", run, "--set", "memory.shards=2"), "memory.shards = 2 is for ranks that all read the same rows"),
+        (("eval", run, "--set", "memory.shards=3"), "2 ranks make no groups of memory.shards = 3"),
         (("eval", run, "--plot", "picture.gif"), "picture.gif"),
         (("compare", run, "-b", "hnws"), "did you mean 'hnsw'?"),
         (("compare", run, run), "is named more than once"),
@@ -204,9 +204,18 @@ def test_other_documents_on_another_rank_are_refused(run: Path) -> None:
     }
 
 
-def test_a_memory_on_several_ranks_is_refused_where_each_has_rows_of_its_own(run: Path) -> None:
-    with pytest.raises(ConfigError, match=r"memory\.shards = 2 is for ranks that all read the same rows"):
-        Comparison(run, ["memory.shards=2"], ranks=Ranks(0, 2))
+def on_shards(rank: int, folder: str) -> list[dict[str, Any]]:
+    """Of two groups of two ranks; and of other memories, which lie on one rank each."""
+    comparison = Comparison(Path(folder), ["memory.shards=2"], ranks=Ranks(rank, 4))
+    memories = comparison.run.memory, memory_of(HNSW, 64, 4), None
+    return [comparison.evaluate(memory).model_dump(exclude={"ms"}) for memory in memories]
+
+
+def test_groups_of_ranks_read_documents_with_a_memory_between_them(run: Path) -> None:
+    first, *_ = on_ranks(4, on_shards, str(run))
+    alone = Comparison(run)
+    memories = alone.run.memory, memory_of(HNSW, 64, 4), None
+    ensure_near(first, [alone.evaluate(memory).model_dump(exclude={"ms"}) for memory in memories])
 
 
 def gathered(rank: int) -> list[list[int]]:
