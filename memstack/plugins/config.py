@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
 from memstack.contract.errors import ConfigError, did_you_mean
@@ -33,6 +33,27 @@ class ProbeConfig(Frozen):
     """What is done: a warning; or, as well, exact search until a later comparison reaches the floor again."""
 
 
+class StoreConfig(Frozen):
+    """The ``[memory.store]`` section: a store that all rows read beside what they remember themselves.
+
+    Its place alone will do: ``memory.store=PLACE``.
+    """
+
+    place: Annotated[str, Field(min_length=1)]
+    """The folder or the url that it was built in."""
+    alone: bool = False
+    """Search it alone: what is read is not remembered."""
+    backend: str | None = None
+    """What searches it; by default ``memory.backend`` with its options, or what keeps its entries."""
+    options: dict[str, Any] = {}
+    """Of that backend; beside its own, a secret's environment variable for one, of what keeps the entries."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_place(cls, given: Any) -> Any:
+        return {"place": str(given)} if isinstance(given, str | Path) else given
+
+
 class MemoryConfig(Frozen):
     """The ``[memory]`` section: which backend, how large, how many neighbours."""
 
@@ -49,6 +70,9 @@ class MemoryConfig(Frozen):
     """Ranks of torch.distributed that hold a memory together, each a part of its entries; they divide the ranks."""
     shard_limit: Annotated[float, Field(gt=0, le=1e6), PLACEMENT] = 60.0
     """Seconds after which a rank that says nothing to the others is an error on them."""
+    store: StoreConfig | None = None
+    """A store as ``memstack build-store`` writes it, which every row reads as well: its folder or url, or the section
+    ``[memory.store]``. For evaluation."""
 
 
 Config = TypeVar("Config", bound=BaseModel)

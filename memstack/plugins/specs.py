@@ -70,6 +70,9 @@ class BackendSpec(LibrarySpec):
     needs_options: bool = False
     """True if it cannot be made by its name alone, for it has to be told where, say: what tries every backend leaves it
     out, and ``memstack check`` measures it with its ``test_options``."""
+    keeps: bool = False
+    """True if a store of its can outlive the process that fills it: it has options ``url``, of a server, and ``path``,
+    of a folder instead, and ``kept``, the name by which one is found again, and writes ``RemoteMemory.notes``."""
     recall_floor: float = 1.0
     """The recall that the conformance kit may demand on clustered keys, as a fraction of the true neighbours."""
     search_space: Mapping[str, Sequence[Any]] = field(default_factory=dict[str, Sequence[Any]])

@@ -4,6 +4,6 @@
 """
 
 from memstack.store.remote.memory import RemoteMemory
-from memstack.store.remote.protocol import Array, Asked, Found, Points, Ranges, RemoteStore, Sending
+from memstack.store.remote.protocol import Array, Asked, Found, Notes, Points, Ranges, RemoteStore, Sending
 
-__all__ = ["Array", "Asked", "Found", "Points", "Ranges", "RemoteMemory", "RemoteStore", "Sending"]
+__all__ = ["Array", "Asked", "Found", "Notes", "Points", "Ranges", "RemoteMemory", "RemoteStore", "Sending"]

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memstack.contract.copying import Copied
-from memstack.contract.errors import ForkError, MemoryUnavailableError, UnreachableError
+from memstack.contract.errors import CopyError, ForkError, MemoryUnavailableError, UnreachableError
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import new_state
 from memstack.contract.validation import Padded
@@ -67,6 +67,8 @@ class RemoteLedger(Copied):
         replace(insistence, patience=insistence.timeout).insist(self.store.open, insistence.timeout, lambda: 0)
 
     def __getstate__(self) -> Any:
+        if self.store.kept:
+            raise CopyError(f"a copy would write to {self.store.where} as well, which is kept: open it a second time")
         made = (self.shape, self._connect, self._insistence, self._pending, self._dtype)
         return {"made": made, "held": self.alone(self.state)}
 
@@ -125,6 +127,13 @@ class RemoteLedger(Copied):
         begun = {each.row: int(written[each.row]) - live[each.row] for each in given}
         self._hold_sent(given, begun)
         self._tidy()
+
+    def resume(self, entries: int) -> None:
+        """Hold what the store has of earlier: the first so many entries of every row."""
+        points, wanted = self._insist(self.store.count, self._insistence.timeout), entries * len(self.rows)
+        if points < wanted * self.shape.heads:
+            raise self._lost(f"{points:,} points are there of {wanted:,} x {self.shape.heads} heads")
+        self._hold(_State((Row.of(entries),) * len(self.rows), ()))
 
     def flush(self) -> None:
         """Wait until all that was added has arrived."""

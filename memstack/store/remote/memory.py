@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from memstack.contract.errors import MemoryUnavailableError
 from memstack.contract.memory import Memory
 from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
@@ -21,7 +22,7 @@ from memstack.plugins.specs import BackendOptions
 from memstack.store.remote.columns import Columns
 from memstack.store.remote.insisting import Insistence
 from memstack.store.remote.ledger import RemoteLedger
-from memstack.store.remote.protocol import RemoteStore
+from memstack.store.remote.protocol import Notes, RemoteStore
 
 LARGEST = 1e15
 """To which the numbers of queries are cut off for the store's own scores: squares of them are finite."""
@@ -65,6 +66,32 @@ class RemoteMemory(Memory):
     @abstractmethod
     def connect(cls, shape: MemoryShape, options: Any) -> RemoteStore:
         """Return a store for the points of one memory of this shape, not yet open; a copy of it has one of its own."""
+
+    @classmethod
+    def notes(cls, options: Any) -> Notes:
+        """Return the notes beside a store that is kept, by options that name it; MemoryUnavailableError if it has none.
+
+        For ``memstack build-store``: a backend that keeps stores (``BackendSpec.keeps``) writes it.
+        """
+        raise MemoryUnavailableError(f"{cls.__name__} keeps no notes beside a store")
+
+    def flush(self) -> None:
+        """Wait until all that was added is stored.
+
+        Raises:
+            MemoryUnavailableError: That took too long; what is unsent is kept.
+        """
+        self.__ledger.alone(self.__ledger.flush)
+
+    def resume(self, entries: int) -> None:
+        """Hold the first so many entries of every row, which a store that is kept has of an earlier memory.
+
+        What it has beyond them, as of an add that was cut off, is written over by what is added next.
+
+        Raises:
+            MemoryUnavailableError: The store has fewer; nothing was changed.
+        """
+        self.__ledger.alone(partial(self.__ledger.resume, entries))
 
     @property
     def unsent(self) -> int:

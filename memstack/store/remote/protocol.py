@@ -65,8 +65,22 @@ class Sending(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Lines of text beside a store that is kept: what it says of itself."""
+
+    def read(self) -> list[str]:
+        """Return all lines, oldest first; none where there is no store."""
+        ...
+
+    def append(self, lines: Sequence[str]) -> None:
+        """Add lines; they are there when it returns."""
+        ...
+
+
 class RemoteStore(ABC):
     """Room for the points of one memory, which nobody else has: made by ``open``, empty, and gone when it is closed.
+
+    Or ``kept``: room of a name, which ``open`` makes unless it is there, and ``close`` leaves as it is.
 
     Every call ends within ``seconds``: what takes longer raises ``UnreachableError``, as anything does that may go
     better the next time. What can never go well raises another error, such as MemoryUnavailableError.
@@ -74,6 +88,8 @@ class RemoteStore(ABC):
 
     where: str
     """What it is called in messages: an address or a folder, no secret."""
+    kept: bool = False
+    """Whether it outlives the memory."""
 
     @abstractmethod
     def open(self, seconds: float) -> None:

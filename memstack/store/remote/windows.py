@@ -34,6 +34,11 @@ class Row(NamedTuple):
     forgotten: int = 0
     """Below it the store was told to forget everything."""
 
+    @classmethod
+    def of(cls, entries: int) -> "Row":
+        """A row that was given so many, and holds them all."""
+        return cls((range(entries),) if entries else (), entries, entries)
+
     @property
     def length(self) -> int:
         return sum(map(len, self.live))
