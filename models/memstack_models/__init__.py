@@ -36,6 +36,16 @@ COMMANDS = (
         ),
     ),
     memstack.CommandSpec(
+        name="build-store",
+        target="memstack_models.cli.build_store:build_store_command",
+        summary="Fill a store with what a checkpoint remembers of a corpus, to be read beside any document.",
+        examples=(
+            "memstack build-store stdlib-small my-texts --out stores/mine",
+            "memstack build-store stdlib-small my-texts --url http://localhost:6334/mine",
+            "memstack eval stdlib-small --set memory.store=stores/mine",
+        ),
+    ),
+    memstack.CommandSpec(
         name="explain",
         target="memstack_models.cli.explain:explain_command",
         summary="Write a page of where memory helps: every token, and what was retrieved for it.",

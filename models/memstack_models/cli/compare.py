@@ -142,7 +142,7 @@ def _compared(own: MemoryConfig, chosen: list[str]) -> dict[str, MemoryConfig]:
     for text in chosen or others:
         try:
             memory = memory_of(text, own.capacity, own.neighbours)
-            memories[memory_name(memory)] = memory
+            memories[memory_name(memory)] = memory.model_copy(update={"store": own.store})
         except MemstackError as error:
             if chosen:
                 raise

@@ -76,7 +76,7 @@ def evaluate_run(
     run, other = ranks.together(prepare)
     evaluator = ranks.after_first(lambda: _Evaluator(folder, run, ranks))
     notice(evaluator.corpus, run)
-    memory = f"{run.memory.backend}/{run.memory.capacity}"
+    memory = _name_of(run.memory)
     memories: dict[str, Evaluated] = {}
     losses: dict[str, TokenLosses] = {}
     for name, section in {"none": None, memory: run.memory}.items():
@@ -113,12 +113,21 @@ class _Evaluator:
     def read(self, title: str, memory: MemoryConfig | None) -> tuple[Evaluated, TokenLosses]:
         """Read the documents once: what came of all, and on the first rank of each."""
         ranks, losses, made_of = self.ranks, TokenLosses(), (self.run, self.corpus.documents, self.device, memory)
-        stream = ranks.together(lambda: evaluation_stream(*made_of, ranks))
+        stream = ranks.together(lambda: evaluation_stream(*made_of, ranks, self.model))
         check_documents([stream], ranks)
         read = ranks.together(lambda: evaluate_with_progress(title, self.model, stream, self.tokenizer, losses.observe))
         result, losses = read.over(ranks).result(), losses.over(ranks)
         by_document = losses.by_document(self.corpus.names, self.tokenizer.token_bytes) if ranks.first else ()
         return Evaluated(**dict(result), by_document=by_document), losses
+
+
+def _name_of(memory: MemoryConfig) -> str:
+    """What a memory is called in tables: backend and capacity, and the store beside it."""
+    own = f"{memory.backend}/{memory.capacity}"
+    if memory.store is None:
+        return own
+    name = Path(memory.store.place).name
+    return f"store {name}" if memory.store.alone else f"{own} + store {name}"
 
 
 def _opponent_config(name: str, run: RunConfig) -> RunConfig:

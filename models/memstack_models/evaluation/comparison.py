@@ -100,7 +100,7 @@ class Comparison:
         self, memory: MemoryConfig | None, baseline: Callable[[MemoryShape], Memory] | None
     ) -> tuple[Stream, MemoryMonitor, bool | None]:
         """A stream, what watches its memories, and whether they miss nothing; None if there are none."""
-        stream = evaluation_stream(self.run, self.documents, self.device, memory, self.ranks)
+        stream = evaluation_stream(self.run, self.documents, self.device, memory, self.ranks, self.model)
         bank = stream.bank.wrapped(lambda inside: baseline(inside.shape)) if baseline else stream.bank
         watch = MemoryMonitor(bank, self.model, self._dense_probe(), self.device)
         exact = all(inside.exact for inside in bank.values()) if len(bank) else None

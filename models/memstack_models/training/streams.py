@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memstack import CorpusError, MemoryBank
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Reader
+from memstack_models.training.common_store import beside_store
 from memstack_models.training.config import RunConfig
 from memstack_models.training.ranks import ALONE, Ranks
 from memstack_models.training.stream import Stream, create_bank
@@ -40,13 +41,16 @@ def evaluation_stream(
     device: torch.device,
     memory: MemoryConfig | None,
     ranks: Ranks = ALONE,
+    model: nn.Module | None = None,
 ) -> Stream:
     """A stream that reads each document once with new memories; ``memory`` None evaluates with the memory off.
 
-    Every group of ranks has a row or more, be it one without a document.
+    Every group of ranks has a row or more, be it one without a document. A store that the memory reads beside is opened
+    for the ``model``, which has to be given then.
     """
     rows = max(min(run.eval.rows, len(documents)), ranks.groups)
-    return _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), device, ranks)
+    stream = _stream(run, memory, Reader(documents, rows, run.train.segment, once=True), device, ranks)
+    return stream if memory is None else replace(stream, bank=beside_store(stream.bank, memory, model))
 
 
 def check_documents(streams: Sequence[Stream], ranks: Ranks) -> None:

@@ -15,6 +15,7 @@ from memstack.contract.errors import MemstackError
 from memstack.plugins.config import MemoryConfig
 from memstack_models.data.reader import Segment
 from memstack_models.training import run_folder
+from memstack_models.training.common_store import refuse_store
 from memstack_models.training.config import RunConfig
 from memstack_models.training.curves import check_curves, curves
 from memstack_models.training.device import pick_device
@@ -55,6 +56,7 @@ def warn(text: str) -> None:
 def check_run(run: RunConfig, vocab_size: int, memory: MemoryConfig | None, ranks: Ranks) -> torch.device:
     """Where to compute; refused is what is known to go wrong."""
     check_curves(run.train.curves)
+    refuse_store(memory)
     device = pick_device(run.train.device)
     refuse_no_room(run, vocab_size, device, memory, grouped(ranks, run, memory))
     return device
