@@ -37,6 +37,15 @@ COMMANDS = (
         ),
     ),
     memstack.CommandSpec(
+        name="hf-build-store",
+        target="memstack_hf.measure.store_command:hf_build_store_command",
+        summary="Fill a store with what a Hugging Face model remembers of a corpus, to be read beside any text.",
+        examples=(
+            "memstack hf-build-store smollm2 my-texts --out stores/mine",
+            "memstack hf-eval smollm2 --data other-texts --store stores/mine",
+        ),
+    ),
+    memstack.CommandSpec(
         name="hf-ask",
         target="memstack_hf.measure.ask_command:hf_ask_command",
         summary="Read a document of any length with a Hugging Face model, and go on from a question about it.",
@@ -50,7 +59,7 @@ COMMANDS = (
 
 @memstack.hookimpl
 def memstack_commands() -> Sequence[memstack.CommandSpec]:
-    """Offer ``hf-eval`` and ``hf-ask``."""
+    """Offer ``hf-eval``, ``hf-build-store`` and ``hf-ask``."""
     return COMMANDS
 
 

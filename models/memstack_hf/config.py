@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from memstack.contract.errors import OptionsError
-from memstack.plugins.config import Frozen, first_problem
+from memstack.plugins.config import Frozen, StoreConfig, first_problem
 
 Position = Literal["auto", "true", "fixed"]
 MOST = 2**40
@@ -44,6 +44,10 @@ class LongMemoryConfig(Frozen):
     """Initial value, per head, of a learned factor on the logarithm of an entry's age; None for no such term."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Exactly the fields of that backend's Options."""
+    store: StoreConfig | None = None
+    """A store as ``memstack hf-build-store`` writes it, which every row reads as well: its folder or url. What it gives
+    stands nowhere in the text at hand: with a store, keys stand at the fixed distance from the beginning, ``auto`` or
+    not, and ``far_layers`` are by default those of the store."""
 
     @model_validator(mode="after")
     def _check(self) -> "LongMemoryConfig":
@@ -53,6 +57,8 @@ class LongMemoryConfig(Frozen):
                 raise ValueError(f"{name} should be one or more different layers, counted from 0, got {list(chosen)}")
         if self.layers is not None and self.far_layers is not None and not {*self.far_layers} <= {*self.layers}:
             raise ValueError(f"far_layers {list(self.far_layers)} should be among layers {list(self.layers)}")
+        if self.store is not None and self.position == "true":
+            raise ValueError("position: what a store gives has no true place in a text: leave it, or say fixed")
         return self
 
 

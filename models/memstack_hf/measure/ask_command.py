@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from memstack.cli.complete import backend_names
-from memstack_hf.measure.command import expect_transformers
+from memstack_hf.measure.command import Store, expect_transformers
 
 
 def hf_ask_command(
@@ -21,6 +21,7 @@ def hf_ask_command(
     backend: Annotated[
         str, typer.Option("--backend", "-b", help="The memory's backend.", autocompletion=backend_names)
     ] = "exact",
+    store: Store = None,
     dtype: Annotated[
         Literal["bfloat16", "float16", "float32"], typer.Option(help="What the model computes in.")
     ] = "bfloat16",
@@ -29,4 +30,4 @@ def hf_ask_command(
     expect_transformers()
     from memstack_hf.measure.asking import Question, ask
 
-    ask(Question(model, document, question, tokens, answer, capacity, backend, dtype))
+    ask(Question(model, document, question, tokens, answer, capacity, backend, dtype, store))

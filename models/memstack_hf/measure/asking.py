@@ -25,6 +25,7 @@ class Question:
     capacity: int
     backend: str
     dtype: str
+    store: str | None = None
 
 
 @torch.no_grad()
@@ -36,7 +37,7 @@ def ask(question: Question) -> None:
     ids = tokenizer(text, return_tensors="pt").input_ids
     ids = ids[:, : question.tokens] if question.tokens else ids
     asked = tokenizer(f"\n\n{question.text}", return_tensors="pt", add_special_tokens=False).input_ids
-    with attach(model, backend=question.backend, capacity=question.capacity) as memory:
+    with attach(model, backend=question.backend, capacity=question.capacity, store=question.store) as memory:
         with console.progress_bar() as progress:
             task = progress.add_task("reading", total=ids.shape[1])
             for part in ids.to(model.device).split(memory.plan.segment, 1):

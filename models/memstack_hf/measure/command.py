@@ -10,6 +10,10 @@ from memstack import MemstackError
 from memstack.cli.complete import backend_names
 from memstack.cli.console import JsonFile
 
+Store = Annotated[
+    str | None, typer.Option(metavar="PLACE", help="A folder or url that hf-build-store has filled, to read as well.")
+]
+
 
 def expect_transformers() -> None:
     """Raise MemstackError, with what to install, where transformers is missing."""
@@ -52,6 +56,7 @@ def hf_eval_command(
     ] = None,
     passkey: Annotated[list[int], typer.Option(min=64, help="Also hide a passkey in a text of so many tokens.")] = [],  # noqa: B006
     trials: Annotated[int, typer.Option(min=1, help="Passkeys hidden for each length.")] = 20,
+    store: Store = None,
     dtype: Annotated[
         Literal["bfloat16", "float16", "float32"], typer.Option(help="What the model computes in.")
     ] = "bfloat16",
@@ -82,6 +87,7 @@ def hf_eval_command(
             passkeys=passkey,
             trials=trials,
             dtype=dtype,
+            store=store,
         ),
         json_,
     )

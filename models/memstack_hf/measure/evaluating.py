@@ -11,6 +11,7 @@ from rich.table import Table
 from memstack.cli import console
 from memstack.cli.console import OUT, say, telling, write_record
 from memstack.plugins.registry import registry
+from memstack_hf.config import settings
 from memstack_hf.measure.loading import documents, load
 from memstack_hf.measure.passkey import passkeys
 from memstack_hf.measure.reading import change, read_documents
@@ -38,16 +39,19 @@ class Asked:
     passkeys: Sequence[int]
     trials: int
     dtype: str
+    store: str | None = None
 
 
 def evaluate(asked: Asked, json_: Any) -> None:
     """Read all documents in all ways, hide passkeys if asked to, and print and write what came of it."""
     for name in asked.backends:
         registry().backend_class(name)  # what is not installed should be said now, not after minutes
+    for way in ways([*asked.capacities], [*asked.backends], asked.settings, asked.store):
+        settings(way.settings or {})
     model, tokenizer = load(asked.model, asked.dtype)
     texts = dict(documents(asked.data, tokenizer, asked.tokens, asked.documents))
-    settings = asked.settings | _calibrated(model, tokenizer, asked)
-    compared = ways([*asked.capacities], [*asked.backends], settings)
+    chosen = asked.settings | _calibrated(model, tokenizer, asked)
+    compared = ways([*asked.capacities], [*asked.backends], chosen, asked.store)
     readings = tuple(_read(model, way, texts, asked) for way in compared)
     OUT.print(readings_table(readings, asked))
     for reading in readings:
@@ -61,7 +65,7 @@ def evaluate(asked: Asked, json_: Any) -> None:
         dtype=asked.dtype,
         tokens=asked.tokens,
         beyond=asked.beyond,
-        far_layers=settings.get("far_layers"),
+        far_layers=chosen.get("far_layers"),
         readings=readings,
         passkeys=found,
     )

@@ -1,6 +1,6 @@
 """A model and a tokeniser by name, and documents as tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from glob import escape
 from logging import ERROR, getLogger
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memstack import create_corpus
+from memstack import SPLITS, Document, Split, create_corpus
 from memstack.contract.errors import CorpusError, MemstackError, in_one_line
 from memstack_hf.measure.smollm2 import NAME, load_smollm2
 
@@ -79,3 +79,28 @@ def documents(
         raise CorpusError(
             f"{folder} has no document of {tokens:,} tokens: choose fewer with --tokens, or another folder"
         )
+
+
+def tokenised(corpora: Sequence[str], split: Split, tokenizer: Any, tokens: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and tokens, (n,), of all documents of files, of folders and of corpora by name; 0 tokens are all.
+
+    A folder without splits is read as a whole.
+
+    Raises:
+        CorpusError: one of them cannot be read, or is none.
+    """
+    for name in corpora:
+        for document in _texts(name, split):
+            text = document.text[: PER_TOKEN * tokens] if tokens else document.text
+            ids = tokenizer(text).input_ids[: tokens or None]
+            yield document.name, torch.tensor(ids, dtype=torch.int64, device="cpu")
+
+
+def _texts(name: str, split: Split) -> Iterable[Document]:
+    path = Path(name)
+    if path.is_file():
+        return [Document(path.name, document_in(path))]
+    if path.is_dir():
+        shares = {each: float(each == split) for each in SPLITS}
+        return create_corpus("folder", path=path, shares=shares).documents(split)
+    return create_corpus(name).documents(split)

@@ -46,14 +46,16 @@ class Way:
         return native_context(model.config.get_text_config()) if self.settings is None else None
 
 
-def ways(capacities: list[int], backends: list[str], settings: dict[str, Any]) -> list[Way]:
-    """The window without and with sinks, memories of each backend and size, and full attention."""
+def ways(capacities: list[int], backends: list[str], settings: dict[str, Any], store: str | None = None) -> list[Way]:
+    """The window without and with sinks, memories of each backend and size, with a store as well, full attention."""
     window = {name: value for name, value in settings.items() if name in ("window", "segment")}
     memories = [
         Way(f"+ {backend} {capacity:,}", settings | {"backend": backend, "capacity": capacity})
         for backend in backends
         for capacity in capacities
     ]
+    if store is not None:
+        memories += [Way(f"{way.name} + store", {**(way.settings or {}), "store": store}) for way in memories]
     return [
         Way("window", window | {"sinks": 0}, alone=True),
         Way("window + sinks", window, alone=True),

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from memstack.contract.errors import MemstackError, StateError, in_one_line
-from memstack_hf.config import settings
+import torch
+
+from memstack.contract.errors import MemstackError, OptionsError, StateError, in_one_line
+from memstack.plugins.registry import registry
+from memstack.wrappers.common import open_store
+from memstack_hf.config import LongMemoryConfig, settings
 from memstack_hf.memory import saving
 from memstack_hf.memory.long_memory import LongMemory
 from memstack_hf.model.plan import plan_for
@@ -19,12 +23,12 @@ def attach(model: Any, layers: Sequence[int] | None = None, **config: Any) -> Lo
 
     Raises:
         AttachError: the model cannot have a memory that is right, and why.
-        OptionsError: a setting is unknown or does not suit the model or the backend.
+        OptionsError: a setting is unknown or does not suit the model, the backend or the store.
+        StateError: the store is not there, not finished, or another model's.
         UnknownBackendError, BackendUnavailableError: as ``create_memory`` does.
     """
-    own = _own(model)
     given = settings({"layers": None if layers is None else tuple(layers)} | config)
-    return LongMemory(own, given, plan_for(own, given))
+    return _attached(_own(model), given)
 
 
 def from_pretrained(model: Any, folder: str | Path) -> LongMemory:
@@ -38,7 +42,7 @@ def from_pretrained(model: Any, folder: str | Path) -> LongMemory:
     given = saving.read_settings(place)
     learned = saving.read_learned(place)
     contents = saving.read_contents(place, saving.digest_of(own))
-    memory = LongMemory(own, given, plan_for(own, given))
+    memory = _attached(own, given)
     try:
         memory.load_state_dict(learned)
         if contents is not None:
@@ -47,6 +51,20 @@ def from_pretrained(model: Any, folder: str | Path) -> LongMemory:
         memory.detach()
         raise StateError(f"{place} does not fit this model: {in_one_line(error)}") from None
     return memory
+
+
+def _attached(model: Any, given: LongMemoryConfig) -> LongMemory:
+    """Open the store that the settings name, if they do, and have the model ask its memory."""
+    if given.store is None:
+        return LongMemory(model, given, plan_for(model, given))
+    plan_for(model, given)  # whatever is wrong with a setting is to be known before a store is read
+    options = registry().place_options(given.backend, given.options, torch.device(model.device))
+    store = open_store(given.store, saving.digest_of(model), given.backend, options)
+    far = given.far_layers or tuple(store.memories)
+    if missing := {*far} - store.memories.keys():
+        raise OptionsError(f"far_layers: the store {given.store.place} has nothing of layers {sorted(missing)}")
+    given = given.model_copy(update={"position": "fixed", "far_layers": far})
+    return LongMemory(model, given, plan_for(model, given), store)
 
 
 def _own(model: Any) -> Any:

@@ -14,6 +14,7 @@ from memstack.contract.errors import OptionsError, ShapeError
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import select_rows
 from memstack.plugins.registry import create_memory
+from memstack.wrappers.common import OpenStore
 from memstack_hf.config import LongMemoryConfig
 from memstack_hf.memory import saving
 from memstack_hf.memory.calibration import calibrate, nothing_told
@@ -36,9 +37,9 @@ class LongMemory(Terms):
     Its parameters, ``scale`` and ``bias`` per layer and head and, if asked for, ``age``, are all that is learned of it.
     """
 
-    def __init__(self, model: Any, config: LongMemoryConfig, plan: Plan) -> None:
+    def __init__(self, model: Any, config: LongMemoryConfig, plan: Plan, store: OpenStore | None = None) -> None:
         super().__init__(len(plan.layers), plan.heads, config, model.device)
-        self.config, self.plan = config, plan
+        self.config, self.plan, self.store = config, plan, store
         self.model: Any
         self.__dict__["model"] = model  # not a submodule: the model owns itself
         base = str(model.config._attn_implementation)
@@ -175,7 +176,7 @@ class LongMemory(Terms):
     @property
     def remembered(self) -> Int[Tensor, " rows"]:
         """How many tokens of each row its memories hold, in the layers that go furthest back."""
-        lengths = [memory.lengths for memory in self.bank.values()]
+        lengths = [memory.lengths - self._stored(layer) for layer, memory in self.bank.items()]
         return torch.stack(lengths).amax(0) if lengths else torch.zeros(len(self.far), dtype=torch.int64, device="cpu")
 
     # Choosing layers ------------------------------------------------------------------------------------------------
@@ -197,9 +198,9 @@ class LongMemory(Terms):
     # Writing --------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Write what the last forward has pushed out of sight; the next forward does it by itself."""
-        leaving = self.cache.settle(everything=self.attention.step.uncached)
+    def settle(self, *, everything: bool = False) -> None:
+        """Write what the last forward has pushed out of sight, or all of it; the next forward does it by itself."""
+        leaving = self.cache.settle(everything=everything or self.attention.step.uncached)
         if leaving is None:
             return
         if not self.attention.paused:
@@ -266,8 +267,14 @@ class LongMemory(Terms):
                 value_dim=facts.dim,
                 capacity=self.plan.capacity(layer),
             )
-            memories[layer] = create_memory(self.config.backend, shape, **self.plan.options_for(facts.device))
+            own = create_memory(self.config.backend, shape, **self.plan.options_for(facts.device))
+            memories[layer] = self.store.beside(layer, own) if self.store and self._stored(layer) else own
         return MemoryBank(memories)
+
+    def _stored(self, layer: int) -> int:
+        """How many entries of a store a layer searches beside its own."""
+        searches = self.store is not None and layer in self.plan.searching and layer in self.store.memories
+        return self.store.contents.entries if self.store is not None and searches else 0
 
     def _join(self) -> None:
         """Have the model ask this memory; a backend or option that is wrong is told before."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from memstack import ConfigError, MemoryBank
 from memstack.plugins.config import MemoryConfig
+from memstack.plugins.registry import registry
 from memstack.wrappers.common import OpenStore, open_store
 
 
@@ -27,7 +28,9 @@ def beside_store(bank: MemoryBank, memory: MemoryConfig, model: nn.Module | None
         return bank
     if model is None:
         raise ConfigError(f"memory.store is for memstack eval and compare alone: leave {_named(memory)} out")
-    store: OpenStore = open_store(memory.store, digest_of(model), memory.backend, memory.options)
+    device = next(model.parameters()).device
+    options = registry().place_options(memory.backend, memory.options, device)
+    store: OpenStore = open_store(memory.store, digest_of(model), memory.backend, options)
     if missing := bank.keys() - store.memories.keys():
         raise ConfigError(f"the store {memory.store.place} has nothing of layers {sorted(missing)}: build it anew")
     return MemoryBank({layer: store.beside(layer, own) for layer, own in bank.items()})
