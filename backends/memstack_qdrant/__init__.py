@@ -17,6 +17,7 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         requires=("qdrant_client", "qdrant_edge"),
         install="memstack[qdrant]",
         exact=True,
+        keeps=True,
         needs_options=True,
         test_options=place,
     )
@@ -27,6 +28,7 @@ def memstack_backends() -> Sequence[memstack.BackendSpec]:
         requires=("qdrant_client", "qdrant_edge"),
         install="memstack[qdrant]",
         recall_floor=0.9,
+        keeps=True,
         needs_options=True,
         test_options={**place, "graph_from": 300, "m": 8, "ef_construction": 64, "ef_search": 48},
         search_space={"ef_search": (32, 64, 128, 256, 512)},

@@ -10,7 +10,7 @@ from qdrant_client.grpc import CollectionsStub, PointsStub
 from qdrant_client.grpc import collections_pb2 as collections
 from qdrant_client.grpc import points_pb2 as points
 
-from memstack import MemoryShape, MemoryUnavailableError, UnreachableError
+from memstack import MemoryShape, MemoryUnavailableError, ShapeError, UnreachableError
 from memstack.store.remote import Array, Asked, Found, Points, Ranges, RemoteStore
 from memstack_qdrant import wire
 from memstack_qdrant.address import Address
@@ -42,31 +42,40 @@ CLOSING = 5.0
 
 
 class ClusterStore(RemoteStore):
-    """A collection with a name that nobody else has, which is removed when this is closed."""
+    """A collection with a name that nobody else has, which is removed when this is closed; or one that is kept."""
 
     def __init__(
-        self, at: Address, key: str | None, shape: MemoryShape, dtype: str, prefix: str, graph: Graph | None
+        self,
+        at: Address,
+        key: str | None,
+        shape: MemoryShape,
+        dtype: str,
+        prefix: str,
+        graph: Graph | None,
+        kept: str | None = None,
     ) -> None:
-        self.where = at.target
-        self._name = f"{prefix}-{os.urandom(8).hex()}"
+        self.where, self.kept = at.target, kept is not None
+        self._name = kept or f"{prefix}-{os.urandom(8).hex()}"
         self._shape, self._dtype, self._graph = shape, dtype, graph
         self._metadata = () if key is None else (("api-key", key),)
-        self._channel: Any = (
-            grpc.secure_channel(at.target, grpc.ssl_channel_credentials(), CHANNEL)
-            if at.encrypted
-            else grpc.insecure_channel(at.target, CHANNEL)
-        )
+        self._channel = channel_to(at)
         self._points: Any = PointsStub(self._channel)
         self._collections: Any = CollectionsStub(self._channel)
 
     def open(self, seconds: float) -> None:
+        if self.kept and self._exists(seconds):
+            self._check(seconds)
+        else:
+            self._make(seconds)
+        self._ask(self._points.CreateFieldIndex, wire.payload_index(self._name), seconds)
+
+    def _make(self, seconds: float) -> None:
         order = wire.collection(self._name, self._shape, self._dtype, self._graph, seconds)
         try:
             self._ask(self._collections.Create, order, seconds)
         except MemoryUnavailableError:
             if not self._exists(seconds):  # as it does after an answer that was lost
                 raise
-        self._ask(self._points.CreateFieldIndex, wire.payload_index(self._name), seconds)
 
     def send(self, points: Points, seconds: float) -> "Update":
         return Update(self._begin(self._points.Upsert, wire.upsert(self._name, points, seconds), seconds), self.where)
@@ -89,6 +98,9 @@ class ClusterStore(RemoteStore):
         return self._ask(self._points.Count, request, seconds).result.count
 
     def close(self) -> None:
+        if self.kept:
+            self._channel.close()
+            return
         try:
             self._ask(self._collections.Delete, collections.DeleteCollection(collection_name=self._name), CLOSING)
         except (UnreachableError, MemoryUnavailableError) as error:
@@ -101,11 +113,30 @@ class ClusterStore(RemoteStore):
         request = collections.CollectionExistsRequest(collection_name=self._name)
         return self._ask(self._collections.CollectionExists, request, seconds).result.exists
 
+    def _check(self, seconds: float) -> None:
+        """ShapeError unless the vectors of a collection that was there are those of this memory."""
+        request = collections.GetCollectionInfoRequest(collection_name=self._name)
+        info = self._ask(self._collections.Get, request, seconds).result
+        found = {name: params.size for name, params in info.config.params.vectors_config.params_map.map.items()}
+        expected = {wire.KEY: self._shape.key_dim, wire.VALUE: self._shape.value_dim}
+        if found != expected:
+            raise ShapeError(
+                f"the collection {self._name} at {self.where} has vectors of {found} numbers, and {expected} are "
+                "expected: choose another name, or remove it"
+            )
+
     def _begin(self, method: Any, request: Any, seconds: float) -> "Call":
         return Call(method.future(request, timeout=seconds, metadata=self._metadata), self.where)
 
     def _ask(self, method: Any, request: Any, seconds: float) -> Any:
         return self._begin(method, request, seconds).result()
+
+
+def channel_to(at: Address) -> Any:
+    """Open a channel to a server, which connects when it is used."""
+    if at.encrypted:
+        return grpc.secure_channel(at.target, grpc.ssl_channel_credentials(), CHANNEL)
+    return grpc.insecure_channel(at.target, CHANNEL)
 
 
 class Call:

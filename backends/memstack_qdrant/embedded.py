@@ -9,7 +9,7 @@ import qdrant_edge as edge
 
 from memstack import MemoryShape, MemoryUnavailableError
 from memstack.store.remote import Array, Asked, Found, Points, Ranges, RemoteStore
-from memstack_qdrant.folders import OwnFolder
+from memstack_qdrant.folders import KeptFolder, OwnFolder
 from memstack_qdrant.graph import Graph
 
 AT = "at"
@@ -23,18 +23,26 @@ VACUUM = 1000
 
 
 class EmbeddedStore(RemoteStore):
-    """A shard in a folder of its own. Every call is done when it returns."""
+    """A shard in a folder of its own, or in one that is kept. Every call is done when it returns."""
 
-    def __init__(self, parent: Path, shape: MemoryShape, dtype: str, graph: Graph | None) -> None:
-        self._folder = OwnFolder(parent)
+    def __init__(
+        self, parent: Path, shape: MemoryShape, dtype: str, graph: Graph | None, kept: str | None = None
+    ) -> None:
+        self.kept = kept is not None
+        self._folder = OwnFolder(parent) if kept is None else KeptFolder(parent, kept)
         self.where = str(self._folder.path)
         self._shape, self._dtype, self._graph = shape, dtype, graph
         self._gone = self._new = 0
         self._shard: Any = None
 
     def open(self, seconds: float) -> None:
+        place, config = self._folder.path / "shard", self._config()
         try:
-            self._shard = edge.EdgeShard.create(str(self._folder.path / "shard"), self._config())
+            if isinstance(self._folder, KeptFolder):
+                self._folder.make(place, lambda aside: edge.EdgeShard.create(str(aside), config).close())
+                self._shard = edge.EdgeShard.load(str(place), config)
+            else:
+                self._shard = edge.EdgeShard.create(str(place), config)
         except Exception as error:
             raise _refused(self.where, error) from error
         self._update(edge.UpdateOperation.create_field_index(AT, edge.PayloadSchemaType.Integer))
@@ -121,8 +129,8 @@ class EmbeddedStore(RemoteStore):
             for name, dim, links in sizes
         }
         optimizers = edge.EdgeOptimizersConfig(indexing_threshold=threshold, default_segment_number=1)
-        # No log of its own: what is here is gone with the process.
-        return edge.EdgeConfig(vectors=vectors, optimizers=optimizers, wal_enabled=False)
+        # No log of its own where what is here is gone with the process.
+        return edge.EdgeConfig(vectors=vectors, optimizers=optimizers, wal_enabled=self.kept)
 
     def _update(self, operation: Any) -> None:
         try:

@@ -4,8 +4,11 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+from memstack import MemoryUnavailableError
 
 PREFIX = "memstack-qdrant-"
 LOCK = "lock"
@@ -22,6 +25,31 @@ class OwnFolder:
     def remove(self) -> None:
         """Remove it with all that it holds."""
         shutil.rmtree(self.path, ignore_errors=True)  # what is in use yet, the next process removes
+        if self._lock is not None:
+            self._lock.close()
+
+
+class KeptFolder:
+    """A folder within another one, by its name, which stays; MemoryUnavailableError if another process has it open."""
+
+    def __init__(self, parent: Path, name: str) -> None:
+        self.path = parent / name
+        self.path.mkdir(exist_ok=True)
+        self._lock = _locked(self.path)
+        if self._lock is None:
+            raise MemoryUnavailableError(f"{self.path} is open in another process, and its engine is for one at a time")
+
+    def make(self, place: Path, create: Callable[[Path], object]) -> None:
+        """Make what lies within it, unless it is there; aside, so that a kill leaves none that was made in part."""
+        if place.exists():
+            return
+        aside = place.with_name(f"{place.name}.making")
+        shutil.rmtree(aside, ignore_errors=True)
+        create(aside)
+        aside.rename(place)
+
+    def remove(self) -> None:
+        """Leave it as it is."""
         if self._lock is not None:
             self._lock.close()
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from memstack import PLACEMENT, MemoryShape, RemoteMemory
-from memstack.store.remote import RemoteStore
+from memstack.store.remote import Insistence, Notes, RemoteStore
 from memstack_qdrant.address import address, api_key
 from memstack_qdrant.graph import Graph
 
@@ -14,7 +14,7 @@ NAME = r"^[A-Za-z0-9_-]{1,100}$"
 
 
 class QdrantMemory(RemoteMemory):
-    """Each memory has a collection of its own, with a name of its own, which is removed with it.
+    """Each memory has a collection of its own, with a name of its own, which is removed with it unless it is kept.
 
     All entries of a memory are compared with a query (``exact=true`` in Qdrant's words); there is no graph.
     """
@@ -24,11 +24,16 @@ class QdrantMemory(RemoteMemory):
         """The cluster's gRPC, such as ``http://localhost:6334``, or ``https://`` for TLS."""
         path: Annotated[Path | None, PLACEMENT] = None
         """Instead of a cluster: a folder in which the engine keeps the entries, as a library of this process. They are
-        gone with the memory; what a process that was killed has left there, the next one removes."""
+        gone with the memory, unless they are kept; what a process that was killed has left there, the next one
+        removes."""
         api_key_env: Annotated[str | None, PLACEMENT] = None
         """The environment variable that holds the cluster's API key. The key itself is written nowhere."""
         collection: Annotated[str, Field(pattern=NAME), PLACEMENT] = "memstack"
         """What the names of the collections begin with."""
+        kept: Annotated[str | None, Field(pattern=NAME), PLACEMENT] = None
+        """The whole name of the collection, or of its folder below ``path``, which then outlives the memory and is
+        found again by it: ``memstack build-store`` gives it. That alone does not say what is in it, so that a memory
+        over it begins empty, until ``resume``."""
 
         @field_validator("url")
         @classmethod
@@ -67,12 +72,20 @@ class QdrantMemory(RemoteMemory):
         if options.path is not None:
             from memstack_qdrant.embedded import EmbeddedStore
 
-            return EmbeddedStore(options.path, shape, options.dtype, options.graph)
+            return EmbeddedStore(options.path, shape, options.dtype, options.graph, options.kept)
         from memstack_qdrant.cluster import ClusterStore
 
         key = api_key(options.api_key_env)
         at, graph = address(options.url), options.graph
-        return ClusterStore(at, key, shape, options.dtype, options.collection, graph)
+        return ClusterStore(at, key, shape, options.dtype, options.collection, graph, options.kept)
+
+    @classmethod
+    def notes(cls, options: Any) -> Notes:
+        """Return the notes of a store on a cluster: they lie in a collection of its very name."""
+        from memstack_qdrant.notes import ClusterNotes
+
+        insistence = Insistence(options.timeout, options.patience)
+        return ClusterNotes(address(options.url), api_key(options.api_key_env), options.kept, insistence)
 
 
 class QdrantGraphMemory(QdrantMemory):

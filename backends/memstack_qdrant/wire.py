@@ -17,7 +17,7 @@ from memstack_qdrant.graph import Graph
 
 AT = "at"
 """The payload that repeats an id: filters know ranges of payloads, not of ids."""
-KEY, VALUE = "key", "value"
+KEY, VALUE, NOTE = "key", "value", "note"
 NEVER = 1 << 40
 """Kilobytes from which on a graph would be built."""
 STRONG = points.WriteOrdering(type=points.WriteOrderingType.Strong)
@@ -41,6 +41,33 @@ def collection(name: str, shape: MemoryShape, dtype: str, graph: Graph | None, s
         optimizers_config=collections.OptimizersConfigDiff(indexing_threshold=threshold),
         timeout=_whole(seconds),
     )
+
+
+def notes(name: str, seconds: float) -> Any:
+    """The order to make a collection for notes, whose points have vectors of one number that mean nothing."""
+    one = collections.VectorParams(size=1, distance=collections.Distance.Dot, datatype=collections.Datatype.Float32)
+    vectors = collections.VectorsConfig(params_map=collections.VectorParamsMap(map={KEY: one}))
+    return collections.CreateCollection(collection_name=name, vectors_config=vectors, timeout=_whole(seconds))
+
+
+def upsert_notes(name: str, first: int, lines: Sequence[str], seconds: float) -> Any:
+    """The order to store notes under the numbers from ``first`` on."""
+    request = points.UpsertPoints(collection_name=name, wait=True, ordering=STRONG, timeout=_whole(seconds))
+    for number, line in enumerate(lines, first):
+        point = request.points.add()
+        point.id.num = number
+        point.payload[NOTE].string_value = line
+        point.vectors.vectors.vectors[KEY].dense.data.append(0.0)
+    return request
+
+
+def get_notes(name: str, numbers: range, seconds: float) -> Any:
+    """The order to send notes back."""
+    request = points.GetPoints(collection_name=name, timeout=_whole(seconds))
+    request.ids.extend(common.PointId(num=number) for number in numbers)
+    request.with_payload.enable = True
+    request.with_vectors.enable = False
+    return request
 
 
 def payload_index(name: str) -> Any:

@@ -6,6 +6,7 @@ One process, which tests can kill, stop and start again: what it has acknowledge
 ``memstack_qdrant`` asks and no more. As many answers as the file FOLDER/lose says are lost: done, and not told.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,14 @@ class Collections(collections_service.CollectionsServicer):
         exists = request.collection_name in self.shards.shards
         return collections.CollectionExistsResponse(result=collections.CollectionExists(exists=exists))
 
+    def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.shards.of(request, context)
+        config = json.loads((self.shards.folder / request.collection_name / "edge_config.json").read_text())
+        sizes = {name: collections.VectorParams(size=params["size"]) for name, params in config["vectors"].items()}
+        answer = collections.GetCollectionInfoResponse()
+        answer.result.config.params.vectors_config.params_map.CopyFrom(collections.VectorParamsMap(map=sizes))
+        return answer
+
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.shards.of(request, context)
         self.shards.drop(request.collection_name)
@@ -96,7 +105,7 @@ class Points(points_service.PointsServicer):
             edge.Point(
                 each.id.num,
                 {name: list(vector.dense.data) for name, vector in each.vectors.vectors.vectors.items()},
-                {name: value.integer_value for name, value in each.payload.items()},
+                {name: getattr(value, str(value.WhichOneof("kind"))) for name, value in each.payload.items()},
             )
             for each in request.points
         ]
@@ -112,7 +121,8 @@ class Points(points_service.PointsServicer):
         return self.shards.answer(context, points.QueryBatchResponse(result=result))
 
     def Get(self, request: Any, context: Any) -> Any:  # noqa: N802
-        records = self.shards.of(request, context).retrieve([each.num for each in request.ids], False, True)
+        along = request.with_payload.enable, request.with_vectors.enable
+        records = self.shards.of(request, context).retrieve([each.num for each in request.ids], *along)
         answer = points.GetResponse()
         for record in records:
             fill(answer.result.add(), record)
@@ -161,6 +171,9 @@ def fill(point: Any, stored: Any) -> Any:
     point.id.num = stored.id
     for name, vector in (stored.vector or {}).items():
         point.vectors.vectors.vectors[name].dense.data.extend(vector)
+    for name, value in (stored.payload or {}).items():
+        if isinstance(value, str):
+            point.payload[name].string_value = value
     return point
 
 
