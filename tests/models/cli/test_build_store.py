@@ -13,6 +13,8 @@ from helpers.command_line import Run, ensure_refused, settings
 from helpers.small_checkpoint import write_checkpoint
 from memstack_models.evaluation.records import CompareRecord, EvalRecord
 
+from memstack.plugins.registry import registry
+
 KILLED = """
 import os, signal, sys
 from memstack.cli.main import main
@@ -129,3 +131,30 @@ def test_what_cannot_be_done_is_one_line(memstack: Run, run: Path, texts: Path, 
         code, _, err = memstack("build-store", run, texts, *more)
         assert code == 2
         assert "give --out FOLDER or --url URL" in err
+
+
+@pytest.mark.parametrize("kept", ["server", "folder"])
+def test_a_store_that_an_engine_keeps_is_read_as_one_in_files(
+    memstack: Run, run: Path, texts: Path, tmp_path: Path, kept: str
+) -> None:
+    if missing := registry().spec("qdrant").missing():
+        pytest.skip(f"qdrant needs {', '.join(missing)}")
+    from helpers.stand_in import StandIn  # which needs what was just looked for
+
+    (tmp_path / "server").mkdir()
+    server = StandIn(tmp_path / "server")
+    try:
+        place = f"{server.url}/mine" if kept == "server" else "engine"
+        where = ["--url", place] if kept == "server" else ["--out", place, "-b", "qdrant", "-o", "timeout=20"]
+        code, _, err = memstack("build-store", run, texts, *where)
+        assert code == 0, err
+        assert memstack("build-store", run, texts, "--out", "files")[0] == 0
+        there, _ = perplexities(memstack, run, "--data", texts, *settings(f"memory.store={place}"))
+        plain, _ = perplexities(memstack, run, "--data", texts, *settings("memory.store=files"))
+        (_, with_it), (_, expected) = there.values(), plain.values()
+        # Equal keys, of which an untrained model makes many, are in another order.
+        assert with_it == pytest.approx(expected, rel=5e-3)
+        without, _ = perplexities(memstack, run, "--data", texts)
+        assert abs(without["exact/64"] - expected) > 5 * abs(with_it - expected)
+    finally:
+        server.kill()
