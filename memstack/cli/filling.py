@@ -1,18 +1,23 @@
 """What the commands that build a store have in common: where it goes, a bar, and what is told at the end."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
-from torch import Tensor
 
 from memstack.cli.complete import backend_names
 from memstack.cli.console import progress_bar, say
 from memstack.plugins import config
-from memstack.wrappers.common import Header, StoreBuilder
-from memstack.wrappers.common.files import Parts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memstack.wrappers.common import Header
+    from memstack.wrappers.common.files import Parts
 
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="A folder for the store; one that was begun goes on.")]
 Url = Annotated[
@@ -61,6 +66,8 @@ def fill(
     total: int | None = None,
 ) -> None:
     """Fill a store with what a model makes of documents, names and tokens, of ``total`` tokens if that is known."""
+    from memstack.wrappers.common import StoreBuilder  # torch is not needed for help
+
     given: dict[str, Any] = config.apply({}, options)
     with StoreBuilder(place, reading.header, backend, given) as builder, progress_bar() as progress:
         task = progress.add_task("", total=total)

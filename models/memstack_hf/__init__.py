@@ -42,7 +42,7 @@ COMMANDS = (
         summary="Fill a store with what a Hugging Face model remembers of a corpus, to be read beside any text.",
         examples=(
             "memstack hf-build-store smollm2 my-texts --out stores/mine",
-            "memstack hf-eval smollm2 --data other-texts --store stores/mine",
+            "memstack hf-build-store smollm2 book.txt my-texts --url http://localhost:6334/mine",
         ),
     ),
     memstack.CommandSpec(

@@ -42,7 +42,6 @@ COMMANDS = (
         examples=(
             "memstack build-store stdlib-small my-texts --out stores/mine",
             "memstack build-store stdlib-small my-texts --url http://localhost:6334/mine",
-            "memstack eval stdlib-small --set memory.store=stores/mine",
         ),
     ),
     memstack.CommandSpec(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def build_store_command(
     checkpoint: Checkpoint,
     corpus: Annotated[
-        list[str], typer.Argument(metavar="CORPUS...", help="A folder of documents, or a corpus by name.")
+        list[str], typer.Argument(metavar="CORPUS...", help="A folder of documents, or a corpus by name; or several.")
     ],
     out: Out = None,
     url: Url = None,
