@@ -24,8 +24,9 @@ class ExactMemory(IndexedMemory):
         """Scores held at once without a first pass; by default 1M on a CPU (4 MB) and 256M elsewhere."""
         first_pass: FirstPassName = "auto"
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
-        On a CPU it needs AVX-512 VNNI, is compiled in seconds at its first use on a machine, and keeps a copy of the
-        keys in a byte per dimension and 3 bytes more per entry; ``auto`` takes it where it runs. On a GPU (pip install
+        On a CPU it takes what the processor has (AVX-512 VNNI, AVX-VNNI or AVX2; ARM's i8mm or dot product; else plain
+        C++), is compiled in seconds at its first use if the package came without, and keeps a copy of the keys in a
+        byte per dimension and 3 bytes more per entry; ``auto`` takes it where it runs. On a GPU (pip install
         'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, which keep a copy of the keys so rounded, unless
         the store is of bfloat16 itself, and 12 or 8 bytes more per entry; ``auto`` takes ``bfloat16`` for a capacity of
         32,768 and more, once it has proved right on the device at hand."""

@@ -9,10 +9,10 @@ import torch
 from helpers.first_pass import made, needs_kernel
 from helpers.hard_keys import random
 from memstack_exact import choice
-from memstack_exact.cpu import compiler, first_pass, library
+from memstack_exact.cpu import compiler, first_pass, library, variants
 from torch import Tensor
 
-from memstack import BackendUnavailableError, MemoryShape, create_memory
+from memstack import BackendUnavailableError, ConfigError, MemoryShape, create_memory
 from memstack.contract.errors import MemstackError
 
 
@@ -27,19 +27,13 @@ def broken_compiler() -> bytes:
 def no_compiler() -> bytes:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler.shutil, "which", lambda name: None)
-        return COMPILED()
+        return COMPILED(variants.PROCESSOR)
 
 
 def failing_compiler() -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "FLAGS", ("--no-such-flag",))
-        return COMPILED()
-
-
-class OldProcessor(bytes):
-    @staticmethod
-    def available() -> bool:
-        return False
+        patch.setattr(variants, "FLAGS", ("--no-such-flag",))
+        return COMPILED(variants.PROCESSOR)
 
 
 COMPILED = library._compiled
@@ -49,8 +43,8 @@ COMPILED = library._compiled
 def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """A machine on which the loop cannot be had."""
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path))
-    monkeypatch.setattr(library, "_compiled", request.param)
-    monkeypatch.setattr(library, "_loaded", lambda library: request.param())
+    monkeypatch.setattr(library, "_compiled", lambda name: request.param())
+    monkeypatch.setattr(library, "_loaded", lambda name, content: request.param())
     library.outcome.cache_clear()
     yield
     library.outcome.cache_clear()
@@ -74,7 +68,6 @@ def logged(caplog: pytest.LogCaptureFixture) -> Logged:
         (broken_compiler, "failed (c++ said: no such header); first_pass = 'none' needs no compiler"),
         (no_compiler, "install g++ or clang, or name one in CXX"),
         (failing_compiler, "--no-such-flag"),
-        (OldProcessor, "AVX-512 VNNI"),
     ],
     indirect=["broken"],
 )
@@ -99,18 +92,22 @@ def test_by_default_a_machine_that_cannot_searches_without_it_and_says_why_once(
     assert "install g++ or clang" in reason
 
 
-@pytest.mark.parametrize("broken", [OldProcessor], indirect=True)
-@pytest.mark.usefixtures("broken")
-def test_what_nobody_can_mend_is_no_warning(logged: Logged) -> None:
-    assert made(SMALL).first_pass is None
-    [(level, reason)] = logged()
-    assert level == logging.INFO
-    assert "AVX-512 VNNI" in reason
-
-
 @needs_kernel
 def test_by_default_it_is_taken() -> None:
     assert isinstance(made(SMALL).first_pass, first_pass.CpuFirstPass)
+
+
+@needs_kernel
+def test_a_variant_may_be_named_and_one_that_does_not_run_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMSTACK_FIRST_PASS", "plain")
+    passed = made(SMALL).first_pass
+    assert isinstance(passed, first_pass.CpuFirstPass)
+    assert passed.variant == "plain"
+    monkeypatch.setenv("MEMSTACK_FIRST_PASS", "avx3")
+    with pytest.raises(
+        ConfigError, match=r"MEMSTACK_FIRST_PASS = 'avx3' is no variant that runs here: name one of .*plain"
+    ):
+        made(SMALL)
 
 
 def test_a_first_pass_that_cannot_be_is_refused_in_a_line() -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 from helpers.first_pass import needs_kernel
-from helpers.variants import variants
+from helpers.variants import variants as often
 from memstack_exact import choice
-from memstack_exact.cpu import compiler, library, loading
+from memstack_exact.cpu import compiler, library, loading, variants
 
 from memstack import BackendUnavailableError, MemoryShape, create_memory
 from memstack.plugins.disk_cache import DIGEST_SIZE
 
 SMALL = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
-SOURCES = library.sources
+SOURCES, LOADED = library.sources, library._loaded
 CC = "cc -shared -fPIC -x c - -o first_pass.so"
 ENDS = """
 #include <signal.h>
@@ -33,7 +33,7 @@ __attribute__((constructor)) static void end() { raise(SIGILL); }
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A cache of its own, and a process that has not looked for the loop yet, which is compiled in half the time."""
     monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(library, "FLAGS", ("-O0", *library.FLAGS[1:]))
+    monkeypatch.setattr(variants, "FLAGS", ("-O0", *variants.FLAGS[1:]))
     forget_all()
     yield tmp_path / "cache"
     forget_all()
@@ -55,6 +55,7 @@ def bad(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.Fixture
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
     monkeypatch.setattr(compiler, "LIMIT_S", 1.0)
     monkeypatch.setattr(compiler, "MOST_SAID", 100_000)
+    monkeypatch.setattr(loading, "LIMIT_S", 3.0)
     return path
 
 
@@ -76,14 +77,17 @@ BAD = [
     ("for last; do :; done; mkdir first_pass.so", "said that all was well, and wrote nothing"),
     ("echo garbage > first_pass.so", "what was compiled cannot be loaded: "),
     (
-        "echo 'int available() { return 1; }' | cc -shared -fPIC -x c - -o first_pass.so",
-        "it has no function write_keys",
+        "echo 'int word() { return 1; }' | cc -shared -fPIC -x c - -o first_pass.so",
+        "it has no function variants",
     ),
     (
         f"echo '{ENDS}' | cc -shared -fPIC -x c - -o first_pass.so",
         f"ends the process that loads it, by signal {signal.SIGILL:d}",
     ),
-    ("echo 'int available() { for (;;); }' | cc -shared -fPIC -x c - -o first_pass.so", "it has no function"),
+    (
+        "echo 'void variants(char* names) { for (;;); }' | cc -shared -fPIC -x c - -o first_pass.so",
+        "hangs when it is loaded",
+    ),
 ]
 
 
@@ -122,7 +126,7 @@ def test_all_that_a_compiler_has_started_is_ended(bad: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("bad", ["printf 'caf\xe9\\n' >&2; exec c++ \"$@\""], indirect=True)
 def test_a_warning_that_is_not_utf_8_harms_nothing(bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "LIMIT_S", 60.0)
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
 
 
 @needs_kernel
@@ -131,44 +135,42 @@ def test_a_compiler_may_be_a_command_with_options(monkeypatch: pytest.MonkeyPatc
     found = compiler.find()
     assert found is not None
     assert found[1:] == ["c++", "-g0"]
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     monkeypatch.setenv("CXX", "'unclosed")
     assert compiler.find() != found
 
 
 @needs_kernel
 def test_what_is_kept_is_used_even_when_the_compiler_has_gone(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     [entry] = cache.iterdir()
     forget_all()
     monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     assert [*cache.iterdir()] == [entry]
 
 
 @needs_kernel
-@pytest.mark.parametrize(
-    "content", variants([b"", b"another system's", b"\x7fELF" + bytes(1000)], [b"another system's"])
-)
+@pytest.mark.parametrize("content", often([b"", b"another system's", b"\x7fELF" + bytes(1000)], [b"another system's"]))
 def test_a_kept_library_that_cannot_be_loaded_is_built_anew(cache: Path, content: bytes) -> None:
     """As one that was built on another system which shares the home."""
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     [entry] = cache.iterdir()
     sound = entry.read_bytes()
     entry.write_bytes(hashlib.sha256(content).digest() + content)
     forget_all()
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     assert len(entry.read_bytes()) == len(sound)
 
 
 @needs_kernel
 def test_what_never_loads_is_built_once_more_and_no_oftener(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(library.outcome(), ctypes.CDLL)
+    assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     forget_all()
     built: list[bytes] = []
-    monkeypatch.setattr(library, "_compiled", lambda: built.append(b"x") or b"x")
+    monkeypatch.setattr(library, "_compiled", lambda name: built.append(b"x") or b"x")
 
-    def fail(content: bytes) -> None:
+    def fail(name: str, content: bytes) -> None:
         raise OSError("GLIBC_9.9 not found")
 
     monkeypatch.setattr(library, "_loaded", fail)
@@ -179,19 +181,18 @@ def test_what_never_loads_is_built_once_more_and_no_oftener(cache: Path, monkeyp
 CHANGES = {
     "libc": lambda patch: patch.setattr(library.platform, "libc_ver", lambda: ("glibc", "1.0")),
     "system": lambda patch: patch.setattr(library.sysconfig, "get_platform", lambda: "linux-riscv64"),
-    "processor": lambda patch: patch.setattr(library, "_processor", lambda: "another"),
     "compiler": lambda patch: patch.setattr(compiler, "identity", lambda command: "another"),
-    "flags": lambda patch: patch.setattr(library, "FLAGS", ("-O2",)),
+    "flags": lambda patch: patch.setattr(variants, "FLAGS", ("-O2",)),
     "sources": lambda patch: patch.setattr(library, "sources", lambda: {"first_pass.cpp": b""}),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_system_has_another_name_for_its_library(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
-    before = library._name()
-    assert before == library._name()
+    before = library._name(variants.PLAIN)
+    assert before == library._name(variants.PLAIN)
     CHANGES[change](monkeypatch)
-    assert library._name() != before
+    assert library._name(variants.PLAIN) != before
 
 
 @needs_kernel
@@ -205,8 +206,8 @@ def test_a_temporary_folder_from_which_nothing_runs_is_done_without(monkeypatch:
         return real(path)
 
     monkeypatch.setattr(loading.ctypes, "CDLL", refusing)
-    content = library._compiled()
-    assert loading.load(content).available() == loading.load(content).available()
+    content = library._compiled(variants.PLAIN)
+    assert loading.load(content, ["word"]).word() == loading.load(content, ["word"]).word() == 2
 
 
 def test_without_any_temporary_folder_it_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,12 +239,12 @@ def test_a_program_that_is_not_python_is_not_started_to_try_a_library(
 
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(loading.subprocess, "run", started)
-    loading.probe(b"garbage")
+    loading.probe(b"garbage", ["word"])
 
 
 @needs_kernel
 def test_the_kept_library_is_for_the_user_alone(cache: Path) -> None:
-    library.outcome()
+    library.outcome(variants.PROCESSOR)
     [entry] = cache.iterdir()
     assert entry.stat().st_size > DIGEST_SIZE
     assert stat.S_IMODE(entry.stat().st_mode) == 0o600
@@ -253,14 +254,14 @@ def test_the_kept_library_is_for_the_user_alone(cache: Path) -> None:
 @needs_kernel
 def test_a_planted_library_is_not_loaded(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its digest is right, and proves nothing."""
-    library.outcome()
+    library.outcome(variants.PROCESSOR)
     [entry] = cache.iterdir()
     entry.write_bytes(hashlib.sha256(b"planted").digest() + b"planted")
     cache.chmod(0o777)
     forget_all()
     loaded: list[Sequence[int]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "_loaded", lambda content: loaded.append(content) or loading.load(content))
-        assert isinstance(library.outcome(), ctypes.CDLL)
+        patch.setattr(library, "_loaded", lambda name, content: loaded.append(content) or LOADED(name, content))
+        assert isinstance(library.outcome(variants.PROCESSOR), ctypes.CDLL)
     assert b"planted" not in loaded
     assert f"others may write to {cache}: chmod go-w {cache}" in caplog.text

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.first_pass import needs_kernel
+from helpers.first_pass import FORMS, forced
 from memstack_exact.cpu.first_pass import WIDEST, CpuFirstPass
 
 from memstack import BackendUnavailableError, MemoryShape, create_memory
 
 
-@needs_kernel
-def test_sums_that_32_bits_do_not_hold_are_refused() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_sums_that_32_bits_do_not_hold_are_refused(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with forced(form, monkeypatch):
+        refused_beyond_the_widest()
+
+
+def refused_beyond_the_widest() -> None:
     widest = MemoryShape(rows=1, heads=1, key_dim=WIDEST, value_dim=1, capacity=16)
     wider = replace(widest, key_dim=WIDEST + 1)
     with pytest.raises(BackendUnavailableError, match="up to 132,104, not 132,105: set it to 'none'"):

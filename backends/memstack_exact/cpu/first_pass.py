@@ -8,6 +8,7 @@ The products are whole numbers; the loop over them, which never stores them, is 
 """
 
 import ctypes
+import math
 
 import torch
 from jaxtyping import Float, Int
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from memstack import BackendUnavailableError, MemoryShape, ShapeError
 from memstack.store import Scored, StoreOptions, new_zeros
-from memstack_exact.cpu.library import Store, kernel
+from memstack_exact.cpu.library import Store, chosen, kernel
 from memstack_exact.first_pass import FirstPass
 
-TILE, WORD = 16, 4
-"""Keys whose sums fill a register, and dimensions that one instruction multiplies and adds."""
+TILE = 16
+"""Keys whose sums stand side by side."""
 WIDEST = (2**31 - 1) // (128 * 127)
 """Dimensions whose sums fit into 32 bits: of a query's codes, up to 127, times the 128 that each of a key's is shifted
 by. What is searched by is 127 x 127 a dimension at most, and on its way there it may wrap round."""
@@ -39,17 +40,19 @@ class CpuFirstPass(FirstPass):
         """Keep the codes where ``store`` keeps the keys. Raises BackendUnavailableError where the loop cannot run."""
         if reason := _too_large(shape):
             raise BackendUnavailableError(f"first_pass = 'int8' adds in 32 bits, {reason}: set it to 'none'")
-        kernel()  # or say why not; not kept, for a loaded library cannot be copied
+        self.variant = chosen()
+        """The loop's, by name: a loaded library cannot be copied."""
         self._shape = shape
-        memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
-        groups = -(-shape.key_dim // WORD)
+        word = kernel(self.variant).word()  # dimensions of a key that lie side by side
+        size = (shape.rows * shape.heads, -(-shape.capacity // TILE), -(-shape.key_dim // word), TILE, word)
         try:
-            self.codes = new_zeros((memories, tiles, groups, TILE, WORD), torch.uint8, store or StoreOptions())
+            self.codes = new_zeros(size, torch.uint8, store or StoreOptions())
         except (RuntimeError, OSError) as error:
-            gigabytes = memories * tiles * groups * TILE * WORD / 1e9
+            gigabytes = math.prod(size) / 1e9
             raise BackendUnavailableError(
                 f"first_pass = 'int8' needs {gigabytes:,.1f} GB beside the store, more than there is: set it to 'none'"
             ) from error
+        memories, tiles = size[:2]
         self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16, device="cpu")
         self._bounds = torch.zeros(memories, tiles, 4, dtype=torch.float32, device="cpu")
         """The longest residual and key of a tile, those written in this round of the ring and those before."""
@@ -61,8 +64,9 @@ class CpuFirstPass(FirstPass):
         """Bytes that one keeps for memories of this shape; none where 32 bits are too few for them."""
         if _too_large(shape):
             return 0
-        tiles, groups = -(-shape.capacity // TILE), -(-shape.key_dim // WORD)
-        per_memory = tiles * (groups * TILE * WORD + 2 * TILE + 4 * 4) + 4 * shape.key_dim
+        word = self.codes.shape[-1]
+        tiles, padded = -(-shape.capacity // TILE), -(-shape.key_dim // word) * word
+        per_memory = tiles * (TILE * padded + 2 * TILE + 4 * 4) + 4 * shape.key_dim
         return shape.rows * (shape.heads * per_memory + 8)
 
     @property
@@ -76,7 +80,7 @@ class CpuFirstPass(FirstPass):
         rows, slots, keys = rows.contiguous(), slots.contiguous(), keys.contiguous()
         store = ctypes.byref(self._store(keys.dtype))
         at = _at(rows, torch.int64), _at(slots, torch.int64), _at(keys, *DTYPES)
-        kernel().write_keys(store, *at, *slots.shape, torch.get_num_threads())
+        kernel(self.variant).write_keys(store, *at, *slots.shape, torch.get_num_threads())
 
     def search(
         self,
@@ -89,13 +93,14 @@ class CpuFirstPass(FirstPass):
         rows, heads, q, _ = queries.shape
         keys, queries, store = keys.contiguous(), queries.contiguous(), ctypes.byref(self._store(keys.dtype))
         longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
-        threads = kernel().threads_worth(store, rows * heads, q, longest, threads)
-        parts = kernel().parts(rows * heads, q, threads)
+        loop = kernel(self.variant)
+        threads = loop.threads_worth(store, rows * heads, q, longest, threads)
+        parts = loop.parts(rows * heads, q, threads)
         slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64, device="cpu")
         scores = torch.empty(slots.shape, dtype=torch.float32, device="cpu")
         at = _at(keys, *DTYPES), _at(written, torch.int64), _at(queries, torch.float32)
-        kernel().centre_keys(store, *at[:2], _at(self._centred, torch.int64), rows, torch.get_num_threads())
-        finite = kernel().search(store, *at, rows, q, k, parts, threads, slots.data_ptr(), scores.data_ptr())
+        loop.centre_keys(store, *at[:2], _at(self._centred, torch.int64), rows, torch.get_num_threads())
+        finite = loop.search(store, *at, rows, q, k, parts, threads, slots.data_ptr(), scores.data_ptr())
         if not finite:
             return None
         if parts > 1:  # each has its own best first, and all slots of one are before those of the next

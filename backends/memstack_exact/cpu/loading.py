@@ -7,16 +7,16 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
-FUNCTIONS = ("available", "write_keys", "threads_worth", "parts", "search")
 BEGUN, SOUND = "begun", "sound"
 LIMIT_S = 30.0
 
 
-def load(content: bytes) -> ctypes.CDLL:
-    """Return a library; OSError if these bytes are none, or lack a function.
+def load(content: bytes, functions: Sequence[str]) -> ctypes.CDLL:
+    """Return a library; OSError if these bytes are none, or lack one of these functions.
 
     The copy lies where nobody else writes, so that what was looked at is what is loaded.
     """
@@ -28,12 +28,12 @@ def load(content: bytes) -> ctypes.CDLL:
             library = ctypes.CDLL(path)
     except OSError:
         library = _from_memory(content)
-    if missing := [name for name in FUNCTIONS if not hasattr(library, name)]:
+    if missing := [name for name in functions if not hasattr(library, name)]:
         raise OSError(f"it has no function {missing[0]}")
     return library
 
 
-def probe(content: bytes) -> None:
+def probe(content: bytes, functions: Sequence[str]) -> None:
     """Load a library in another process, which it may end; OSError says how it failed.
 
     Where no such process can be started, as from a frozen program, nothing is tried.
@@ -42,7 +42,7 @@ def probe(content: bytes) -> None:
     # The executable of a frozen program, or of one with Python inside, is that program: it would start anew.
     if not source or getattr(sys, "frozen", False) or "python" not in os.path.basename(sys.executable or "").lower():
         return
-    line = [sys.executable, "-I", "-S", "-c", f"{source}\nanswer()"]
+    line = [sys.executable, "-I", "-S", "-c", f"{source}\nanswer({[*functions]})"]
     try:
         done = subprocess.run(line, input=content, capture_output=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -58,10 +58,10 @@ def probe(content: bytes) -> None:
     raise OSError(f"what was compiled cannot be loaded: {reason}")
 
 
-def answer() -> None:
+def answer(functions: Sequence[str]) -> None:
     """What the other process does: load the bytes of standard input, call them once, and say that they are sound."""
     print(BEGUN, flush=True)  # noqa: T201 - to the process that asked
-    load(sys.stdin.buffer.read()).available()
+    getattr(load(sys.stdin.buffer.read(), functions), functions[0])(ctypes.create_string_buffer(64))
     print(SOUND, flush=True)  # noqa: T201
 
 

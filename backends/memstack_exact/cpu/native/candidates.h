@@ -27,39 +27,29 @@ struct Candidates {
     slot.resize(larger);
   }
 
-  MEMSTACK_TARGET void push(__mmask16 which, __m512 scores, __m512 uppers, __m512i slots) {
-    _mm512_storeu_ps(&score[size], _mm512_maskz_compress_ps(which, scores));
-    _mm512_storeu_ps(&upper[size], _mm512_maskz_compress_ps(which, uppers));
+  void push(Mask which, Floats scores, Floats uppers, Ints slots) {
+    pack(&score[size], which, scores);
+    pack(&upper[size], which, uppers);
     push_slots(which, slots);
   }
 
   // Keep those that kept(i) picks of the sixteen from i on; they close ranks, in order.
   template <typename Kept>
-  MEMSTACK_TARGET void keep(const Kept& kept) {
-    const size_t all = size;
+  void keep(const Kept& kept) {
+    const size_t before = size;
     size = 0;
-    for (size_t i = 0; i < all; i += kTile) {
-      const __mmask16 which = kept(i) & lanes(all - i);
-      push(which, _mm512_loadu_ps(&score[i]), _mm512_loadu_ps(&upper[i]), _mm512_loadu_si512(&slot[i]));
+    for (size_t i = 0; i < before; i += kTile) {
+      const Mask which = kept(i) & lanes(before - i);
+      push(which, load(&score[i]), load(&upper[i]), load(&slot[i]));
     }
   }
 
   // Scores are to follow.
-  MEMSTACK_TARGET void push_slots(__mmask16 which, __m512i slots) {
-    _mm512_storeu_si512(&slot[size], _mm512_maskz_compress_epi32(which, slots));
-    size += __builtin_popcount(which);
+  void push_slots(Mask which, Ints slots) {
+    pack(&slot[size], which, slots);
+    size += count(which);
   }
 };
-
-// Whole numbers in the order of scores: NaN comes last, and a zero is a zero whatever its sign.
-constexpr int32_t kLast = std::numeric_limits<int32_t>::min(), kFirst = std::numeric_limits<int32_t>::max();
-
-MEMSTACK_TARGET inline __m512i ranks(__m512 scores) {
-  const __mmask16 number = _mm512_cmp_ps_mask(scores, scores, _CMP_ORD_Q);
-  const __m512i bits = _mm512_castps_si512(_mm512_add_ps(scores, _mm512_setzero_ps()));
-  const __m512i in_order = _mm512_xor_si512(bits, _mm512_srli_epi32(_mm512_srai_epi32(bits, 31), 1));
-  return _mm512_mask_mov_epi32(_mm512_set1_epi32(kLast), number, in_order);
-}
 
 inline float score_of(int32_t rank) {
   if (rank == kLast) return -kInfinity;
@@ -76,42 +66,36 @@ struct Ranking {
 
   void clear() { size = 0; }
 
-  MEMSTACK_TARGET void push(__mmask16 which, __m512i some) {
+  void push(Mask which, Ints some) {
     numbers.resize(std::max(numbers.size(), size + 2 * kTile));
-    _mm512_storeu_si512(&numbers[size], _mm512_maskz_compress_epi32(which, some));
-    size += __builtin_popcount(which);
-    _mm512_storeu_si512(&numbers[size], _mm512_set1_epi32(kLast));
+    pack(&numbers[size], which, some);
+    size += count(which);
+    store(&numbers[size], all(kLast));
   }
 
-  MEMSTACK_TARGET void add(const float* scores, size_t n) {
+  void add(const float* scores, size_t n) {
     numbers.resize(std::max(numbers.size(), size + n + kTile));
-    for (size_t i = 0; i < n; i += kTile)
-      _mm512_storeu_si512(&numbers[size + i], ranks(_mm512_maskz_loadu_ps(lanes(n - i), scores + i)));
+    for (size_t i = 0; i < n; i += kTile) store(&numbers[size + i], ranks(load(scores + i, n - i)));
     size += n;
-    _mm512_storeu_si512(&numbers[size], _mm512_set1_epi32(kLast));  // what fills the last register is no more than that
+    store(&numbers[size], all(kLast));  // what fills the last register is no more than that
   }
 
   // Which of 16, from one on, have so high a rank.
-  MEMSTACK_TARGET __mmask16 reaching(size_t at, int32_t rank) const {
-    return _mm512_cmpge_epi32_mask(_mm512_loadu_si512(&numbers[at]), _mm512_set1_epi32(rank));
-  }
+  Mask reaching(size_t at, int32_t rank) const { return at_least(load(&numbers[at]), all(rank)); }
 
-  MEMSTACK_TARGET __mmask16 equal(size_t at, int32_t rank) const {
-    return _mm512_cmpeq_epi32_mask(_mm512_loadu_si512(&numbers[at]), _mm512_set1_epi32(rank));
-  }
+  Mask equal_to(size_t at, int32_t rank) const { return equal(load(&numbers[at]), all(rank)); }
 
-  MEMSTACK_TARGET size_t count_reaching(int32_t rank) const {
-    __m512i counts = _mm512_setzero_si512();
-    for (size_t i = 0; i < size; i += kTile)
-      counts = _mm512_mask_add_epi32(counts, reaching(i, rank), counts, _mm512_set1_epi32(1));
-    return _mm512_reduce_add_epi32(counts);
+  size_t count_reaching(int32_t rank) const {
+    Ints counts = all(0);
+    for (size_t i = 0; i < size; i += kTile) counts = counted(counts, load(&numbers[i]), all(rank));
+    return total(counts);
   }
 
   // A rank that just k reach or, where k and more have the same, the k-th highest; of at least k.
-  MEMSTACK_TARGET int32_t of(size_t k) const {
-    __m512i most = _mm512_set1_epi32(kLast);
-    for (size_t i = 0; i < size; i += kTile) most = _mm512_max_epi32(most, _mm512_loadu_si512(&numbers[i]));
-    int64_t low = kLast, high = static_cast<int64_t>(_mm512_reduce_max_epi32(most)) + 1;
+  int32_t of(size_t k) const {
+    Ints most = all(kLast);
+    for (size_t i = 0; i < size; i += kTile) most = max(most, load(&numbers[i]));
+    int64_t low = kLast, high = static_cast<int64_t>(highest(most)) + 1;
     // A score is seldom less than half of the best one; where it is, one step more finds out.
     for (int64_t near = high - (1 << 23); high - low > 1; near = low + (high - low) / 2) {
       const int64_t middle = std::max(near, low + 1);
@@ -123,36 +107,28 @@ struct Ranking {
   }
 
   // The least of the first n that reach a rank; the highest that there is if none does.
-  MEMSTACK_TARGET int32_t least_reaching(int32_t rank, size_t n) const {
-    __m512i least = _mm512_set1_epi32(kFirst);
+  int32_t least_reaching(int32_t rank, size_t n) const {
+    Ints least = all(kFirst);
     for (size_t i = 0; i < n; i += kTile)
-      least = _mm512_mask_min_epi32(least, reaching(i, rank) & lanes(n - i), least, _mm512_loadu_si512(&numbers[i]));
-    return _mm512_reduce_min_epi32(least);
+      least = min(least, select(reaching(i, rank) & lanes(n - i), load(&numbers[i]), all(kFirst)));
+    return lowest(least);
   }
 };
 
 // The least rank of candidates from one on.
-MEMSTACK_TARGET inline int32_t least_of(const Candidates& found, size_t from) {
-  __m512i least = _mm512_set1_epi32(kFirst);
+inline int32_t least_of(const Candidates& found, size_t from) {
+  Ints least = all(kFirst);
   for (size_t i = from; i < found.size; i += kTile)
-    least = _mm512_mask_min_epi32(least, lanes(found.size - i), least, ranks(_mm512_loadu_ps(&found.score[i])));
-  return _mm512_reduce_min_epi32(least);
+    least = min(least, select(lanes(found.size - i), ranks(load(&found.score[i])), all(kFirst)));
+  return lowest(least);
 }
 
 // Put different numbers in descending order; a register's room is behind the last.
-MEMSTACK_TARGET inline void sort_descending(int64_t* numbers, size_t n) {
-  constexpr size_t kFew = 64, kWide = 8;  // few are each placed where as many are greater
+inline void sort_descending(int64_t* numbers, size_t n) {
+  constexpr size_t kFew = 64;  // few are each placed where as many are greater
   if (n > kFew) return std::sort(numbers, numbers + n, std::greater<int64_t>());
   int64_t sorted[kFew];
-  for (size_t i = 0; i < n; ++i) {
-    size_t greater = 0;
-    for (size_t j = 0; j < n; j += kWide) {
-      const __mmask8 here = static_cast<__mmask8>(lanes(n - j));
-      const __m512i others = _mm512_loadu_si512(numbers + j);
-      greater += __builtin_popcount(_mm512_mask_cmpgt_epi64_mask(here, others, _mm512_set1_epi64(numbers[i])));
-    }
-    sorted[greater] = numbers[i];
-  }
+  for (size_t i = 0; i < n; ++i) sorted[count_greater(numbers, n, numbers[i])] = numbers[i];
   std::copy_n(sorted, n, numbers);
 }
 

@@ -2,8 +2,6 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-
 #include <dlfcn.h>
 
 #include <atomic>
@@ -80,10 +78,22 @@ void with_type(int64_t dtype, const Call& call) {
   }
 }
 
+// The largest sum of two neighbours' sizes: where no two codes of a query add up to more than 128, as rounding to 127 at
+// most leaves them, two products with codes of keys up to 255 fit into 16 bits.
+float largest_pair(const float* vector, int64_t dim) {
+  float largest = 0;
+  for (int64_t d = 0; d < dim; d += 2) {
+    const float pair = std::abs(vector[d]) + (d + 1 < dim ? std::abs(vector[d + 1]) : 0.0f);
+    largest = std::max(largest, pair);
+  }
+  return largest;
+}
+
 Query rounded_query(const float* exact, const float* centre, int64_t dim, int8_t* codes, size_t k) {
-  const Rounded rounded = round_vector(exact, nullptr, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0);
+  const float room = kPairs ? largest_pair(exact, dim) : 0;
+  const Rounded rounded = round_vector(exact, nullptr, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0, room);
   Query query;
-  query.codes = reinterpret_cast<const int32_t*>(codes);
+  query.codes = codes;
   query.exact = exact;
   query.scale = rounded.scale;
   query.residual = rounded.bound.residual;
@@ -120,10 +130,8 @@ using namespace memstack;
 
 extern "C" {
 
-int available() {
-  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl");
-}
+// Return how many dimensions of a key lie side by side, for which Store's codes leave room.
+int64_t word() { return kWord; }
 
 // Keep keys (row_count, heads, n, dim) at slots (row_count, n) of these rows.
 void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, const void* keys, int64_t row_count,
@@ -210,9 +218,3 @@ int search(const Store* store, const void* exact, const int64_t* written, const 
 }
 
 }  // extern "C"
-
-#else
-
-extern "C" int available() { return 0; }
-
-#endif
