@@ -14,12 +14,7 @@ MEMSTACK_INLINE __m256i add_products(__m256i sum, __m256i key, __m256i word) {
 #endif
 }
 
-#if defined(MEMSTACK_AVXVNNI)
-constexpr int kTogether = 6;  // an addition of products takes five cycles, of which each begins two
-#else
-constexpr int kTogether = 4;
-#endif
-constexpr int kTilesOfMany = 1, kTilesOfTwo = 2, kTilesOfOne = 4;
+constexpr int kTogether = 4, kTilesOfMany = 1, kTilesOfTwo = 1, kTilesOfOne = 4;
 
 MEMSTACK_INLINE __m256i key_half(const uint8_t* codes) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
@@ -45,7 +40,11 @@ MEMSTACK_INLINE void multiply(const Query* queries, const Keys& keys, int64_t ti
     for (int q = 0; q < Q; ++q) {
       const __m256i word = _mm256_set1_epi32(words[q][g]);
       MEMSTACK_UNROLL
-      for (int t = 0; t < 2 * T; ++t) running[q][t] = add_products(running[q][t], key[t], word);
+      for (int t = 0; t < 2 * T; ++t) {
+        __m256i sum = add_products(running[q][t], key[t], word);
+        asm("" : "+x"(sum));  // stays in a register, which GCC else would copy or leave in memory
+        running[q][t] = sum;
+      }
     }
   }
   MEMSTACK_UNROLL

@@ -3,7 +3,7 @@
 
 namespace memstack {
 
-constexpr int kTogether = 8, kTilesOfMany = 3, kTilesOfTwo = 4, kTilesOfOne = 8;
+constexpr int kTogether = 8, kTilesOfMany = 2, kTilesOfTwo = 4, kTilesOfOne = 8;
 
 template <int Q, int T>
 MEMSTACK_INLINE void multiply(const Query* queries, const Keys& keys, int64_t tile, int32_t (&sums)[Q][T][kTile]) {
@@ -26,7 +26,11 @@ MEMSTACK_INLINE void multiply(const Query* queries, const Keys& keys, int64_t ti
     for (int q = 0; q < Q; ++q) {
       const __m512i word = _mm512_set1_epi32(words[q][g]);
       MEMSTACK_UNROLL
-      for (int t = 0; t < T; ++t) running[q][t] = _mm512_dpbusd_epi32(running[q][t], key[t], word);
+      for (int t = 0; t < T; ++t) {
+        __m512i sum = _mm512_dpbusd_epi32(running[q][t], key[t], word);
+        asm("" : "+v"(sum));  // stays in a register, which GCC else would copy or leave in memory
+        running[q][t] = sum;
+      }
     }
   }
   MEMSTACK_UNROLL

@@ -55,8 +55,10 @@ MEMSTACK_INLINE void score(
   } else {
     multiply<Q, T>(queries, keys, tile, sums);
   }
+  MEMSTACK_UNROLL
   for (int t = 0; t < T; ++t) {
     const Floats scale = load(reinterpret_cast<const BFloat16*>(keys.scale) + (tile + t) * kTile, kTile);
+    MEMSTACK_UNROLL
     for (int q = 0; q < Q; ++q) seen(q, tile + t, floats(load(sums[q][t])) * scale);
   }
 }
