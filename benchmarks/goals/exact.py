@@ -6,6 +6,7 @@ and in its own time (what else the machine does counts little) unless it says ot
 the loop in each of the forms that this processor runs, is half a minute of them.
 """
 
+import math
 import os
 import statistics
 import time
@@ -131,8 +132,8 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
         rows.append(row(what, cost["search"] / cost["read"], 1.3))
 
 
-def variants(rows: Rows, entries: int) -> None:
-    """512 queries of a single memory, by each variant of the loop that this processor runs."""
+def variants(rows: Rows, entries: int) -> dict[str, float]:
+    """512 queries of a single memory, by each variant of the loop that this processor runs; return their seconds."""
     shape = MemoryShape(rows=1, heads=1, key_dim=64, value_dim=1, capacity=entries)
     keys = {name: KEY_SETS["drifting"](shape) for name in library.runnable()}
     memories = {name: _forced(name, shape, same) for name, same in keys.items()}
@@ -149,6 +150,15 @@ def variants(rows: Rows, entries: int) -> None:
             rows.append(row(what, reached, goals[entries]))
         else:
             rows.append(Row(what=what, goal="reported", reached=round(reached, 2), met=True))
+    return {name: statistics.median(taken[name]) for name in memories}
+
+
+def growth(rows: Rows, seconds: Mapping[int, Mapping[str, float]]) -> None:
+    """How each variant's seconds grow, by entries: the slope in logarithms."""
+    least, most = min(seconds), max(seconds)
+    for name in seconds[least]:
+        slope = math.log(seconds[most][name] / seconds[least][name]) / math.log(most / least)
+        rows.append(row(f"8-bit pass by {name}: slope from {least:,} to {most:,} entries", slope, 1.1))
 
 
 def _forced(variant: str, shape: MemoryShape, keys: KeyStream) -> ExactMemory:
@@ -256,10 +266,12 @@ def main(
     if not only_variants:
         searches(rows, quick)
     try:
-        for entries in (8192,) if quick else GOALS:
-            variants(rows, entries)
+        seconds = {entries: variants(rows, entries) for entries in ((8192,) if quick else GOALS)}
     except BackendUnavailableError as error:
         console.OUT.print(f"no variant of the 8-bit pass runs here: {error}")
+    else:
+        if not quick:
+            growth(rows, seconds)
     lines = console.table("what", right=["goal", "reached", ""])
     for each in rows:
         lines.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
