@@ -1,6 +1,7 @@
 """What is installed, read distribution by distribution: a damaged one stands in nobody's way."""
 
 import contextlib
+import csv
 import functools
 import importlib.metadata
 import sys
@@ -51,14 +52,19 @@ def with_version(name: str) -> str:
     return f"{name} {version}" if version else name
 
 
+def providers(package: str) -> list[str]:
+    """Return name and version of each distribution that has a package, by its import name; itself if none says so."""
+    found = {name for each in _by_package().get(package, ()) if (name := _field(each, "Name"))}
+    return [with_version(name) for name in sorted(found or {package})]
+
+
 @functools.cache
-def packages() -> Mapping[str, list[str]]:
-    """Import names -> distributions. Cached: reading every distribution's files takes some 0.2 s."""
-    found: dict[str, list[str]] = {}
+def _by_package() -> Mapping[str, list[Distribution]]:
+    """Import names -> distributions. Cached: it reads the list of every distribution's files, tens of thousands."""
+    found: dict[str, list[Distribution]] = {}
     for each in distributions():
-        if name := _field(each, "Name"):
-            for package in _tried(lambda each=each: _packages_of(each)) or ():
-                found.setdefault(package, []).append(name)
+        for package in _tried(lambda each=each: _packages_of(each)) or ():
+            found.setdefault(package, []).append(each)
     return found
 
 
@@ -120,8 +126,18 @@ def _packages_of(distribution: Distribution) -> set[str]:
     """The import names that it declares, or those of its Python files."""
     if declared := (distribution.read_text("top_level.txt") or "").split():
         return set(declared)
-    files = [file for file in distribution.files or () if file.suffix == ".py"]
-    return {file.parts[0] if len(file.parts) > 1 else file.stem for file in files}
+    return {path.partition("/")[0].removesuffix(".py") for path in _paths_of(distribution) if path.endswith(".py")}
+
+
+def _paths_of(distribution: Distribution) -> Iterator[str]:
+    """The paths of its files. ``files`` makes an object of each, which takes ten times as long as reading the list."""
+    record = distribution.read_text("RECORD")
+    if record is None:
+        yield from map(str, distribution.files or ())
+    else:
+        lines = record.splitlines()
+        yield from (line.partition(",")[0] for line in lines if not line.startswith('"'))
+        yield from (row[0] for row in csv.reader(line for line in lines if line.startswith('"')))
 
 
 def _field(distribution: Distribution, name: str) -> str:

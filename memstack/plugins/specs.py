@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from memstack.plugins.config import Frozen
-from memstack.plugins.distributions import packages, with_version
+from memstack.plugins.distributions import providers
 
 
 class BackendOptions(Frozen):
@@ -54,7 +54,8 @@ class LibrarySpec:
         None of them is imported. A library that no installed distribution claims is called by its import name alone.
         """
         missing = self.missing()
-        return tuple(described for name in self.requires if name not in missing for described in _providers(name))
+        packages = [name.partition(".")[0] for name in self.requires if name not in missing]
+        return tuple(described for package in packages for described in providers(package))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +119,6 @@ def _expect_texts(name: object, target: object, summary: object) -> None:
     """TypeError, in the plugin that made such a record, before it is sorted and shown among all others."""
     if not all(isinstance(each, str) for each in (name, target, summary)):
         raise TypeError(f"name, target and summary of a record should be texts, got {name!r}, {target!r}, {summary!r}")
-
-
-def _providers(library: str) -> list[str]:
-    distributions = packages().get(library.partition(".")[0], [library])
-    return [with_version(name) for name in sorted(set(distributions))]
 
 
 def _installed(library: str) -> bool:

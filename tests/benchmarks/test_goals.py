@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
 SCRIPTS = [
     *("exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document"),
-    *("on_disk", "peer", "remote", "sharded", "step", "unit_costs"),
+    *("on_disk", "peer", "remote", "sharded", "start", "step", "unit_costs"),
 ]
 PARTS = {
     "__init__",

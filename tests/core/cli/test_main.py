@@ -108,7 +108,7 @@ def test_a_reader_that_has_gone_ends_nothing() -> None:
 
 def test_listings_help_and_mistakes_do_without_torch() -> None:
     """They are what people wait for, and torch takes four fifths of the time."""
-    lines = [["--help"], ["--version"], ["backends"], ["train", "--help"], ["check", "--help"], ["nonsense"]]
+    lines = [["--help"], ["--version"], ["backends"], ["train", "--help"], ["check", "--help"], ["bakends"]]
     code = """
 import contextlib, io, sys
 from memstack.cli.main import main
