@@ -6,7 +6,6 @@ where ``MEMSTACK_KERNELS=1`` asks for it: what is built otherwise is for any sys
 
 import importlib.util
 import os
-import platform
 import re
 import sysconfig
 import tempfile
@@ -19,8 +18,6 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 VARIABLE = "MEMSTACK_KERNELS"
 LOOP = "backends/memstack_exact/cpu"
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-"""What systems call a kind of processor, and what the loop's variants are listed by."""
 
 
 class DescriptionHook(MetadataHookInterface):
@@ -63,10 +60,9 @@ def compiled(loop: Path, folder: Path) -> list[Path]:
     command = compiler.find()
     if command is None:
         raise OSError(f"{VARIABLE} is set and there is no C++ compiler: install g++ or clang, or name one in CXX")
-    machine = platform.machine().lower()
     sources = {path.name: path.read_bytes() for path in sorted((loop / "native").iterdir())}
     made: list[Path] = []
-    for library in (variants.PROCESSOR, *variants.MACHINES[MACHINES.get(machine, machine)]):
+    for library in (variants.PROCESSOR, *variants.MACHINES[variants.machine()]):
         made.append(folder / variants.shipped_name(library, compiler.digest(*variants.recipe(library, sources))))
         main = str(loop / "native" / variants.main_source(library))
         compiler.run([*command, *variants.options(library), "-o", str(made[-1]), main], folder)

@@ -5,6 +5,7 @@ another's processor lacks. What a library is depends on its sources and these op
 was compiled on.
 """
 
+import platform
 from collections.abc import Mapping
 
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")
@@ -27,13 +28,23 @@ MACHINES: Mapping[str, tuple[str, ...]] = {
     "aarch64": ("i8mm", "dotprod", PLAIN),
 }
 """Those that are shipped in a wheel for such processors."""
+_LEAST: Mapping[str, tuple[str, ...]] = {
+    "x86_64": ("-march=x86-64", "-mtune=generic"),
+    "aarch64": ("-march=armv8-a",),
+}
+"""What all of a kind run, whatever the compiler's own default is, or that in ``CXX``, such as ``-march=native``."""
 
 
-def options(library: str) -> tuple[str, ...]:
-    """Return the options by which a library is compiled: a variant's name, or PROCESSOR."""
-    if library == PROCESSOR:
-        return FLAGS
-    return (*FLAGS, *VARIANTS[library], f"-DMEMSTACK_{library.upper()}")
+def machine() -> str:
+    """Return what kind of processor this is, by the name that Linux has for it."""
+    name = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
+
+
+def options(library: str, kind: str = "") -> tuple[str, ...]:
+    """Return the options by which a variant, or PROCESSOR, is compiled, for a kind of processor or for this one."""
+    flags = (*FLAGS, *_LEAST.get(kind or machine(), ()))
+    return flags if library == PROCESSOR else (*flags, *VARIANTS[library], f"-DMEMSTACK_{library.upper()}")
 
 
 def main_source(library: str) -> str:
