@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from memstack.cli.complete import backend_names
-from memstack.cli.console import progress_bar, say
+from memstack.cli.console import ERR, progress_bar, say
+from memstack.contract.errors import ConfigError
 from memstack.plugins import config
 
 if TYPE_CHECKING:
@@ -38,6 +40,15 @@ Option = Annotated[
 NO_OPTIONS: list[str] = []
 
 
+@contextmanager
+def _what_is_kept() -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("what is stored is kept: the same command goes on", console=ERR)
+        raise
+
+
 class Reading(Protocol):
     """A model that reads documents."""
 
@@ -53,7 +64,9 @@ class Reading(Protocol):
 def place_given(out: Path | None, url: str | None) -> str:
     """Return where the store goes."""
     if (out is None) == (url is None):
-        raise typer.BadParameter(f"give --out FOLDER or --url URL, got {'neither' if out is None else 'both'}")
+        raise ConfigError(f"give --out FOLDER or --url URL, got {'neither' if out is None else 'both'}")
+    if url is not None and "://" not in url:
+        raise ConfigError(f"--url should be http://HOST:PORT/NAME, got {url!r}; a folder is given by --out")
     return str(out) if out is not None else str(url)
 
 
@@ -69,7 +82,9 @@ def fill(
     from memstack.wrappers.common import StoreBuilder  # torch is not needed for help
 
     given: dict[str, Any] = config.apply({}, options)
-    with StoreBuilder(place, reading.header, backend, given) as builder, progress_bar() as progress:
+    with StoreBuilder(place, reading.header, backend, given) as builder, progress_bar() as progress, _what_is_kept():
+        if builder.entries:
+            say(f"goes on after {builder.entries:,} entries")
         task = progress.add_task("", total=total)
         there = count = read = 0
         for count, (name, tokens) in enumerate(documents, 1):
@@ -87,4 +102,5 @@ def fill(
     if there:
         say(f"note: {there} of {count} documents were there already")
     layers = ", ".join(map(str, reading.header.layers))
-    say(f"{place}: {entries:,} entries of each of the layers {layers}, from {count} documents")
+    documents_read = f"{count} document" + "s" * (count != 1)
+    say(f"{place}: {entries:,} entries of each of the layers {layers}, from {documents_read}")

@@ -8,6 +8,7 @@ import pytest
 from helpers.command_line import Run
 from hf.families import save_tiny
 from memstack_hf import attach
+from memstack_hf.model.plan import shown
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
@@ -59,7 +60,7 @@ def test_hf_eval_takes_far_layers_by_name_or_finds_them(
         code, out, err = memstack(*asked, *choice, *kept)
         assert code == 0, err
         assert json.loads((tmp_path / "found.json").read_text())["far_layers"] == expected
-        assert (f"layers that gain at a fixed distance, by 2 documents of 600 tokens: {expected}" in out) == (
+        assert (f"layers that gain at a fixed distance, by 2 documents of 600 tokens: {shown(expected)}" in out) == (
             choice[0] == "--calibrate"
         )
 
@@ -81,7 +82,10 @@ def test_hf_ask_answers_with_its_memory_and_without(name: str, places: tuple[Pat
         (["hf-eval", "MODEL", "--data", "TEXTS", "-b", "exakt"], "exakt"),
         (["hf-eval", "TEXTS", "--data", "TEXTS"], "could not be loaded"),
         (["hf-eval", "MODEL", "--data", "TEXTS", "--far-layers", "3-1"], "as in 3,7,11-25, got '3-1'"),
-        (["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "600", "--far-layers", "9"], "layers with one are"),
+        (
+            ["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "600", "--far-layers", "0,2-9"],
+            "far_layers 3-9 have no memory; layers with one are 0-2",
+        ),
         (["hf-eval", "MODEL", "--data", "TEXTS", "--far-layers", "1", "--calibrate", "TEXTS"], "give one of them"),
         (["hf-eval", "MODEL", "--data", "TEXTS", "--tokens", "80", "--calibrate", "TEXTS"], "calibrate needs a text"),
         (["hf-ask", "MODEL", "TEXTS", "what"], "is no file"),

@@ -105,8 +105,8 @@ def group_of(shards: int, limit: float) -> ShardGroup:
 
     if not (dist.is_available() and dist.is_initialized()):
         raise ShardError(
-            f"memory.shards={shards} needs as many processes: start them with torchrun --nproc-per-node {shards}, and "
-            "call torch.distributed.init_process_group('gloo') in each"
+            f"memory.shards={shards} needs as many processes: start them with torchrun --nproc-per-node {shards} "
+            "-m memstack ..., or, in a program of your own, with torch.distributed.init_process_group('gloo') in each"
         )
     ranks, rank = dist.get_world_size(), dist.get_rank()
     if ranks % shards:

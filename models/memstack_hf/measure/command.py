@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -52,7 +52,10 @@ def hf_eval_command(
         str | None, typer.Option(help="Layers that go on beyond the native context, as 11-25 or 3,7,11-25.")
     ] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="A folder of other documents: first have these layers found on it, by loss.")
+        Path | None,
+        typer.Option(
+            help="A folder of other documents; first have these layers found, by loss on their --tokens, at most 4,096."
+        ),
     ] = None,
     passkey: Annotated[list[int], typer.Option(min=64, help="Also hide a passkey in a text of so many tokens.")] = [],  # noqa: B006
     trials: Annotated[int, typer.Option(min=1, help="Passkeys hidden for each length.")] = 20,
@@ -68,11 +71,8 @@ def hf_eval_command(
 
     if far_layers is not None and calibrate is not None:
         raise MemstackError("--far-layers names the layers that --calibrate would find: give one of them")
-    settings: dict[str, Any] = {"neighbours": neighbours, "position": position}
-    if window is not None:
-        settings["window"] = window
-    if far_layers is not None:
-        settings["far_layers"] = numbers(far_layers, "--far-layers")
+    far = None if far_layers is None else numbers(far_layers, "--far-layers")
+    given = {"neighbours": neighbours, "position": position, "window": window, "far_layers": far}
     evaluate(
         Asked(
             model=model,
@@ -82,7 +82,7 @@ def hf_eval_command(
             beyond=min(beyond, tokens - 1),
             capacities=capacity,
             backends=backend,
-            settings=settings,
+            settings={name: value for name, value in given.items() if value is not None},
             calibrate=calibrate,
             passkeys=passkey,
             trials=trials,

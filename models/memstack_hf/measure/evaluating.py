@@ -18,6 +18,7 @@ from memstack_hf.measure.reading import change, read_documents
 from memstack_hf.measure.records import Found, HfEval, Reading
 from memstack_hf.measure.ways import Way, ways
 from memstack_hf.memory.attaching import attach
+from memstack_hf.model.plan import shown
 
 CALIBRATION = 4096
 """Tokens of each document by which far layers are found, at most."""
@@ -81,7 +82,7 @@ def _calibrated(model: Any, tokenizer: Any, asked: Asked) -> dict[str, Any]:
     capacity, backend = max(asked.capacities), asked.backends[0]
     with attach(model, backend=backend, capacity=capacity, **asked.settings) as memory, telling(20) as tell:
         layers = memory.calibrate(ids.to(model.device), tell)
-    say(f"layers that gain at a fixed distance, by {len(ids)} documents of {length:,} tokens: {[*layers]}")
+    say(f"layers that gain at a fixed distance, by {len(ids)} documents of {length:,} tokens: {shown(layers)}")
     return {"far_layers": layers}
 
 

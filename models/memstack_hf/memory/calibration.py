@@ -60,7 +60,9 @@ def calibrate(
     """
     if ids.shape[1] <= 2 * (memory.plan.window + memory.plan.segment):
         least = 2 * (memory.plan.window + memory.plan.segment) + 1
-        raise ShapeError(f"calibrate needs a text of {least} tokens or more, got {ids.shape[1]}")
+        raise ShapeError(
+            f"calibrate needs a text of {least} tokens or more, twice what is in sight, got {ids.shape[1]}"
+        )
     before, known = memory.plan.far_layers, memory.plan.layers
     groups = [known[first : first + TOGETHER] for first in range(0, len(known), TOGETHER)]
     try:

@@ -1,6 +1,6 @@
 """Plan: which layers of a model remember, how much is in sight, what moves a key; settings and facts together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,10 +123,21 @@ def _layers(name: str, facts: Mapping[int, LayerFacts], config: LongMemoryConfig
     return whole
 
 
+def shown(layers: Iterable[int]) -> str:
+    """Layers in ascending order as 3, 7, 11-25."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
 def _far_layers(depth: int, layers: tuple[int, ...], config: LongMemoryConfig) -> tuple[int, ...]:
     if config.far_layers is not None:
         if missing := sorted({*config.far_layers} - {*layers}):
-            raise OptionsError(f"far_layers {missing} have no memory; layers with one are {list(layers)}")
+            raise OptionsError(f"far_layers {shown(missing)} have no memory; layers with one are {shown(layers)}")
         return tuple(sorted(config.far_layers))
     if config.layers is not None:
         return layers

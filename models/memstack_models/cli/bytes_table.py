@@ -24,10 +24,8 @@ def _add_place(lines: Table, place: str, parts: Sequence[PartBytes], taken: Plac
     for part in parts:
         known = part.least if least else part.bytes
         lines.add_row(part.name, Text(part.detail), Text(place), "not known" if known is None else sized(known))
-    there = "" if taken.there is None else f"of {sized(taken.there)}"
-    lines.add_row(
-        "together", Text(f"at its peak {there}".strip()), Text(place), sized(taken.least if least else taken.bytes)
-    )
+    there = "" if taken.there is None else f", where there are {sized(taken.there)}"
+    lines.add_row("together", Text(f"at its peak{there}"), Text(place), sized(taken.least if least else taken.bytes))
 
 
 def sized(count: int) -> str:

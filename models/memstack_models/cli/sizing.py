@@ -61,9 +61,12 @@ def size(
     from memstack_models.training.sizing.sizing import sizing
 
     record = sizing([entries_of(each) for each in entries], Asked(**given), unit_costs(costs))
-    print_table(sizes_table(record), format_)
-    say("") if format_ == Format.TABLE else print_alone("\n")
-    print_table(costs_table(record), format_)
+    both = [sizes_table(record), costs_table(record)]
+    # On a screen the answer comes last, where it is seen.
+    for index, each in enumerate(reversed(both) if format_ == Format.TABLE else both):
+        if index:
+            say("") if format_ == Format.TABLE else print_alone("\n")
+        print_table(each, format_)
     for line in notes(record):
         say(line)
     write_record(json_, record)

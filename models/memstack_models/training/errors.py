@@ -31,8 +31,10 @@ class RunFolderWarning(UserWarning):
 
 
 def going_on(folder: Path) -> str:
-    """Return the command that goes on with a run, as a shell takes it."""
-    return f"memstack train --resume --out {shlex.quote(os.fspath(folder))}"
+    """Return the command that goes on with a run, as a shell takes it; by as many processes as torchrun has started."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    start = f"torchrun --nproc-per-node {ranks} -m memstack" if ranks > 1 else "memstack"
+    return f"{start} train --resume --out {shlex.quote(os.fspath(folder))}"
 
 
 @contextmanager

@@ -131,6 +131,8 @@ def test_what_cannot_be_done_is_one_line(memstack: Run, run: Path, texts: Path, 
         code, _, err = memstack("build-store", run, texts, *more)
         assert code == 2
         assert "give --out FOLDER or --url URL" in err
+    line = "build-store", run, texts, "--url", "localhost:6334/a"
+    ensure_refused(memstack(*line), "--url should be http://HOST:PORT/NAME, got 'localhost:6334/a'")
 
 
 @pytest.mark.parametrize("kept", ["server", "folder"])

@@ -13,7 +13,7 @@ import pytest
 from helpers.command_line import QUICK, Run, settings
 from helpers.small_run import config, losses, trainer
 from memstack_models.training import checkpoint, run_folder
-from memstack_models.training.errors import RunFolderError, TrainingStopped
+from memstack_models.training.errors import RunFolderError, TrainingStopped, going_on
 from memstack_models.training.lock import locked
 from memstack_models.training.parallel import SharedModel
 from memstack_models.training.records import LogEntry
@@ -31,6 +31,13 @@ def handlers() -> Iterator[None]:
         now = signal.getsignal(number)
         signal.signal(number, former)
         assert now == former
+
+
+def test_the_command_to_go_on_starts_as_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert going_on(Path("my run")) == "memstack train --resume --out 'my run'"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert going_on(Path("runs/k")) == "torchrun --nproc-per-node 2 -m memstack train --resume --out runs/k"
 
 
 def raising(step: int, number: int) -> Callable[[LogEntry], None]:
