@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from helpers.first_pass import needs_kernel
+from helpers.first_pass import fresh, needs_kernel
 from helpers.variants import variants as often
 from memstack_exact import choice
 from memstack_exact.cpu import compiler, library, loading, variants
@@ -31,12 +31,10 @@ __attribute__((constructor)) static void end() { raise(SIGILL); }
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A cache of its own, and a process that has not looked for the loop yet, which is compiled in half the time."""
-    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(variants, "FLAGS", ("-O0", *variants.FLAGS[1:]))
-    forget_all()
-    yield tmp_path / "cache"
-    forget_all()
+    with fresh(monkeypatch, tmp_path / "cache") as place:
+        forget_all()
+        yield place
+        forget_all()
 
 
 def forget_all() -> None:

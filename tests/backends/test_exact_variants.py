@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.first_pass import made, needs_kernel
+from helpers.first_pass import fresh, made, needs_kernel
 from memstack_exact.cpu import first_pass, library, variants
 
 from memstack import MemoryShape
@@ -14,13 +14,8 @@ SMALL = MemoryShape(rows=1, heads=1, key_dim=8, value_dim=1, capacity=64)
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A home of its own, and a process that has not looked for the loop yet, which is compiled in half the time."""
-    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(library.VARIABLE, raising=False)
-    monkeypatch.setattr(variants, "FLAGS", ("-O0", *variants.FLAGS[1:]))
-    library.outcome.cache_clear()
-    yield tmp_path / "cache"
-    library.outcome.cache_clear()
+    with fresh(monkeypatch, tmp_path / "cache") as place:
+        yield place
 
 
 def taken() -> str:

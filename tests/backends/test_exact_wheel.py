@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.first_pass import made, needs_kernel
+from helpers.first_pass import fresh, made, needs_kernel
 from memstack_exact.cpu import compiler, first_pass, library, variants
 
 from memstack import MemoryShape
@@ -15,14 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A home of its own, and a process that has not looked for the loop yet, which is compiled in half the time."""
-    monkeypatch.setenv("MEMSTACK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(library.VARIABLE, raising=False)
-    monkeypatch.setattr(variants, "FLAGS", ("-O0", *variants.FLAGS[1:]))
-    library.outcome.cache_clear()
-    yield
-    library.outcome.cache_clear()
+def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    with fresh(monkeypatch, tmp_path / "cache"):
+        yield
 
 
 @needs_kernel

@@ -8,27 +8,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from memstack import ConfigError, CopyError, MemoryShape, MemoryUnavailableError, ShapeError, StateError, create_memory
 from memstack.plugins.config import StoreConfig
 from memstack.plugins.registry import registry
-from memstack.wrappers.common import Header, LayerShape, OpenStore, StoreBuilder, building, open_store
-from memstack.wrappers.common.files import Parts
+from memstack.wrappers.common import Header, OpenStore, StoreBuilder, building, open_store
 
 if missing := registry().spec("qdrant").missing():
     pytest.skip(f"qdrant needs {', '.join(missing)}", allow_module_level=True)
 
 from helpers.stand_in import StandIn
+from helpers.toy_store import HEADER, LAYERS, PIECE, CutError, parts_of, read_into
 
-LAYERS = {1: LayerShape(heads=2, key_dim=8, value_dim=6), 4: LayerShape(heads=1, key_dim=4, value_dim=4)}
-HEADER = Header(model="toy", digest="d" * 64, layers=LAYERS, dtype="float32")
 DOCUMENTS = {"a": 7, "b": 40, "c": 0, "d": 3, "e": 25}
 ENTRIES = sum(DOCUMENTS.values())
-
-
-class CutError(Exception):
-    """Stands for a kill."""
 
 
 @pytest.fixture(scope="module")
@@ -47,30 +40,13 @@ def place(request: pytest.FixtureRequest, server: StandIn, tmp_path: Path) -> st
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "PIECE", 12)
-
-
-def parts_of(name: str, begin: int, n: int) -> Parts:
-    def vectors(layer: int, which: int, dim: int) -> Tensor:
-        generator = torch.Generator().manual_seed(100 * ord(name) + 10 * layer + which)
-        return normalize(torch.randn(LAYERS[layer].heads, 100, dim, generator=generator), dim=-1)[:, begin : begin + n]
-
-    return {layer: (vectors(layer, 0, of.key_dim), vectors(layer, 1, of.value_dim)) for layer, of in LAYERS.items()}
+    monkeypatch.setattr(building, "PIECE", PIECE)
 
 
 def fill(place: str, stop: int = -1, header: Header = HEADER, documents: dict[str, int] = DOCUMENTS) -> list[str]:
     """Fill a store, cut off at segment ``stop``; returns the documents that were not there."""
-    read, segment = list[str](), 0
     with StoreBuilder(place, header, "qdrant", {"patience": 8}) as builder:
-        for name, entries in documents.items():
-            if builder.has(name, name * 64):
-                continue
-            for begin in range(0, entries, 5):
-                if (segment := segment + 1) == stop:
-                    raise CutError
-                builder.add(parts_of(name, begin, min(5, entries - begin)))
-            builder.end(name, name * 64)
-            read.append(name)
+        read = read_into(builder, documents, stop)
         builder.finish()
     return read
 

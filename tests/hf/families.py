@@ -10,6 +10,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 VOCABULARY, POSITIONS = 97, 512
+WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
 COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
@@ -122,3 +123,12 @@ def save_tiny(folder: Path, **config: Any) -> Path:
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=alphabet[0]).save_pretrained(folder)
     tiny("llama", COMMON | {"vocab_size": len(alphabet)} | config).save_pretrained(folder)
     return folder
+
+
+def save_places(folder: Path) -> tuple[Path, Path]:
+    """Save a small model of letters and a folder of two texts, and return where they are."""
+    save_tiny(folder / "model")
+    (folder / "texts").mkdir()
+    for name in ("one", "two"):
+        (folder / "texts" / f"{name}.txt").write_text(WORDS * 9)
+    return folder / "model", folder / "texts"

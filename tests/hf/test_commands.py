@@ -6,25 +6,20 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Run
-from hf.families import save_tiny
+from hf.families import WORDS, save_places
 from memstack_hf import attach
 from memstack_hf.model.plan import shown
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model of letters, and a folder of texts."""
     folder = tmp_path_factory.mktemp("hf")
-    save_tiny(folder / "model")
-    (folder / "texts").mkdir()
-    for name in ("one", "two"):
-        (folder / "texts" / f"{name}.txt").write_text(WORDS * 9)
+    found = save_places(folder)
     with gzip.open(folder / "packed [1].txt.gz", "wt") as file:
         file.write(WORDS * 9)
-    return folder / "model", folder / "texts"
+    return found
 
 
 def test_hf_eval_reads_in_every_way_and_writes_a_record(

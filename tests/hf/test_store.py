@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.command_line import Run
-from hf.families import COMMON, save_tiny, text, tiny
+from hf.families import COMMON, save_places, text, tiny
 from memstack_hf import attach, from_pretrained
 from memstack_hf.memory.storing import ModelReading
 
@@ -16,7 +16,6 @@ from memstack.wrappers.common import StoreBuilder
 from memstack.wrappers.common.files import Parts
 
 SMALL: dict[str, Any] = {"window": 16, "segment": 16, "neighbours": 8, "capacity": 64}
-WORDS = "the tide comes in twice a day and the boats go out with it and come back with it\n"
 
 
 def taken(model: Any, tokens: torch.Tensor, layers: tuple[int, ...] | None = None) -> tuple[ModelReading, list[Parts]]:
@@ -130,12 +129,7 @@ def test_a_store_that_does_not_suit_is_refused_and_the_model_is_as_before(tmp_pa
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model of letters, and a folder of texts."""
-    folder = tmp_path_factory.mktemp("hf")
-    save_tiny(folder / "model")
-    (folder / "texts").mkdir()
-    for name in ("one", "two"):
-        (folder / "texts" / f"{name}.txt").write_text(WORDS * 9)
-    return folder / "model", folder / "texts"
+    return save_places(tmp_path_factory.mktemp("hf"))
 
 
 def test_the_commands_build_and_read_a_store(places: tuple[Path, Path], memstack: Run) -> None:

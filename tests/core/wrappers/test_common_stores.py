@@ -1,63 +1,32 @@
 """Stores in a folder: filled, cut off and gone on with, read by any backend, refused where they do not fit."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.toy_store import HEADER, LAYERS, PIECE, CutError, parts_of, read_into
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from memstack import ConfigError, Memory, MemoryShape, StateError, create_memory
 from memstack.plugins.config import MemoryConfig, StoreConfig
-from memstack.wrappers.common import BesideMemory, CommonMemory, Header, LayerShape, StoreBuilder, building, open_store
-from memstack.wrappers.common.files import FileLog, Parts, Pieces
+from memstack.wrappers.common import BesideMemory, CommonMemory, Header, StoreBuilder, building, open_store
+from memstack.wrappers.common.files import FileLog, Pieces
 
-LAYERS = {1: LayerShape(heads=2, key_dim=8, value_dim=6), 4: LayerShape(heads=1, key_dim=4, value_dim=4)}
-HEADER = Header(model="toy", digest="d" * 64, layers=LAYERS, dtype="float32")
 DOCUMENTS = {"a": 7, "b": 40, "c": 0, "d": 3, "e": 25, "f": 1}
 ENTRIES = sum(DOCUMENTS.values())
 
 
-class CutError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "PIECE", 12)
-
-
-def parts_of(name: str, begin: int, n: int) -> Parts:
-    """What a document's segment gives: other unit vectors for every token of every document."""
-
-    def vectors(layer: int, which: int, dim: int) -> Tensor:
-        generator = torch.Generator().manual_seed(100 * ord(name) + 10 * layer + which)
-        return normalize(torch.randn(LAYERS[layer].heads, 100, dim, generator=generator), dim=-1)[:, begin : begin + n]
-
-    return {layer: (vectors(layer, 0, of.key_dim), vectors(layer, 1, of.value_dim)) for layer, of in LAYERS.items()}
-
-
-def segments(name: str, entries: int, size: int = 5) -> Iterator[Parts]:
-    for begin in range(0, entries, size):
-        yield parts_of(name, begin, min(size, entries - begin))
+    monkeypatch.setattr(building, "PIECE", PIECE)
 
 
 def fill(folder: Path, documents: dict[str, int] = DOCUMENTS, header: Header = HEADER, stop: int = -1) -> list[str]:
     """Fill a store; returns the documents that were not there. Cut off at segment ``stop``."""
-    read, segment = list[str](), 0
     with StoreBuilder(str(folder), header) as builder:
-        for name, entries in documents.items():
-            if builder.has(name, name * 64):
-                continue
-            for parts in segments(name, entries):
-                if (segment := segment + 1) == stop:
-                    raise CutError
-                builder.add(parts)
-            builder.end(name, name * 64, first=2)
-            read.append(name)
+        read = read_into(builder, documents, stop, first=2)
         assert builder.finish() == sum(documents.values())
     return read
 
