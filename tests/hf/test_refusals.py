@@ -33,7 +33,7 @@ def test_what_is_no_causal_language_model_is_refused() -> None:
         ({"layers": [7]}, OptionsError, r"layers 0 to 2, got \[7\]"),
         ({"layers": []}, OptionsError, "one or more different layers"),
         ({"layers": [1], "far_layers": [2]}, OptionsError, "far_layers"),
-        ({"far_layers": [9]}, OptionsError, r"far_layers \[9\] have no memory"),
+        ({"far_layers": [9]}, OptionsError, "far_layers 9 have no memory; layers with one are 0-2"),
         ({"capacity": 0}, OptionsError, "capacity"),
         ({"neighbors": 3}, OptionsError, "did you mean neighbours|not a known key"),
         ({"position": "near"}, OptionsError, "position"),

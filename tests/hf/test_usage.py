@@ -197,7 +197,7 @@ def test_layers_are_calibrated_by_loss() -> None:
         assert chosen == memory.plan.far_layers
         assert {*chosen} <= {*range(6)}
         assert memory.seen.tolist() == []
-        with pytest.raises(ShapeError, match="65 tokens or more, got 20"):
+        with pytest.raises(ShapeError, match="65 tokens or more, twice what is in sight, got 20"):
             memory.calibrate(ids[:, :20])
 
 

@@ -43,7 +43,7 @@ def corpus_of(data: DataConfig) -> Corpus:
         return create_corpus(data.corpus, **options)
     except UnknownCorpusError as error:
         raise UnknownCorpusError(
-            f"corpus {data.corpus!r} is no folder, and {error}; name a folder or one of these"
+            f"corpus {data.corpus!r} is no folder, and {error}; name a folder or one of these (data.corpus, or --data)"
         ) from None
 
 

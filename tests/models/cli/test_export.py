@@ -45,7 +45,7 @@ def test_an_exported_run_says_what_it_needs_to_be_evaluated(memstack: Run, expor
     Path("corpus").rename("texts")
     refused = memstack("eval", exported)
     ensure_refused(refused, "corpus './corpus' is no folder")
-    assert "with --data" in refused[2]
+    assert "or --data" in refused[2]
     assert memstack("eval", exported, "--data", "texts")[0] == 0
 
 
