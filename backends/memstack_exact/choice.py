@@ -41,7 +41,7 @@ def _wanted(name: FirstPassName, shape: MemoryShape, store: StoreOptions) -> boo
     if name != "auto":
         return name != "none"
     device = torch.device(store.device).type
-    return store.dtype != "int8" and (device == "cpu" or (device == "cuda" and shape.capacity >= FAR))
+    return device == "cpu" or (device == "cuda" and shape.capacity >= FAR and store.dtype != "int8")
 
 
 def _made(name: FirstPassName, shape: MemoryShape, store: StoreOptions) -> FirstPass | None:

@@ -5,7 +5,7 @@ from typing import Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack import MemoryShape
+from memstack import MemoryShape, Quantised
 from memstack.store import Scored
 
 
@@ -23,7 +23,7 @@ class FirstPass(Protocol):
 
     def search(
         self,
-        keys: Float[Tensor, "rows heads capacity key_dim"],
+        keys: Float[Tensor, "rows heads capacity key_dim"] | Quantised,
         written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,

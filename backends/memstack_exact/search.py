@@ -1,6 +1,6 @@
 """Exact nearest neighbours by matrix product: the default and the reference."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,16 +26,19 @@ class ExactMemory(IndexedMemory):
         """``int8`` scores all keys in 8 bits first and then, in full, those that may be among the best: still exact.
         On a CPU it takes what the processor has (AVX-512 VNNI, AVX-VNNI or AVX2; ARM's i8mm or dot product; else plain
         C++), is compiled in seconds at its first use if the package came without, and keeps a copy of the keys in a
-        byte per dimension and 3 bytes more per entry; ``auto`` takes it where it runs. On a GPU (pip install
+        byte per dimension and 3 bytes more per entry, but of a store in int8, which is such a copy, only 1 byte per
+        entry; ``auto`` takes it where it runs. On a GPU (pip install
         'memstack[gpu]') ``int8`` and ``bfloat16`` are Triton kernels, which keep a copy of the keys so rounded, unless
         the store is of bfloat16 itself, and 12 or 8 bytes more per entry; ``auto`` takes ``bfloat16`` for a capacity of
         32,768 and more, once it has proved right on the device at hand."""
 
         @model_validator(mode="after")
         def _in_full(self) -> "ExactMemory.Options":
-            if self.first_pass not in ("auto", "none") and self.dtype == "int8":
+            on_cpu = torch.device(self.device).type == "cpu"
+            if self.first_pass not in ("auto", "none") and self.dtype == "int8" and not on_cpu:
                 raise ValueError(
-                    f"first_pass = '{self.first_pass}' re-scores keys in full, which dtype = 'int8' has not: drop one"
+                    f"first_pass = '{self.first_pass}' on {self.device} re-scores keys in full, which dtype = 'int8' "
+                    "has not: drop one"
                 )
             return self
 
@@ -55,7 +58,7 @@ class ExactMemory(IndexedMemory):
         self.first_pass = choose_first_pass(self.options.first_pass, self.shape, self.options)
         if self.first_pass is not None:
             for row, n in enumerate(self.lengths.tolist()):
-                keys = cast(Tensor, self.stored_keys)[row : row + 1, :, :n]
+                keys = self.stored_keys[row : row + 1, :, :n].to(self.dtype)
                 self.first_pass.write(
                     torch.tensor([row], dtype=torch.int64, device="cpu"),
                     torch.arange(n, dtype=torch.int64, device="cpu")[None],
@@ -79,8 +82,7 @@ class ExactMemory(IndexedMemory):
         self, queries: Float[Tensor, "rows heads q key_dim"], k: int
     ) -> Int[Tensor, "rows heads q candidates"] | Scored:
         if self.first_pass is not None:
-            keys = cast(Tensor, self.stored_keys)  # quantised ones have no first pass
-            slots = self.first_pass.search(keys, self.written, queries, k)
+            slots = self.first_pass.search(self.stored_keys, self.written, queries, k)
             if slots is not None:
                 return slots
         return self.nearest_slots(queries, k, block=self.options.block).sort(-1).values

@@ -19,14 +19,12 @@ import typer
 from memstack_exact.cpu import library
 from memstack_exact.search import ExactMemory
 
+from benchmarks.goals.turns import REPEATS, K, Row, filled, medians, product, reported, row, show, times
 from memstack import BackendUnavailableError, MemoryShape
 from memstack.cli import console
 from memstack.measure import KEY_SETS, KeyStream
-from memstack.plugins.config import Frozen
 from memstack.plugins.records import Record
 
-K = 32
-CHUNK = 4096
 GOALS = {8192: 1.0, 65536: 0.45, 262144: 0.33}
 """Of the 8-bit pass, for 512 queries of one memory, by entries."""
 BY_256_BITS = {8192: 0.8, 65536: 0.6, 262144: 0.6}
@@ -34,18 +32,6 @@ OF_VARIANTS = {"avx512vnni": GOALS, "avxvnni": BY_256_BITS, "avx2": BY_256_BITS}
 """Of the 8-bit pass in one of its variants; others are reported."""
 FEW = 1.5  # what 64 queries may cost, relative to 512
 TORCH = 2.7
-REPEATS = 9
-
-Calls = Mapping[str, Callable[[], object]]
-
-
-class Row(Frozen):
-    """One figure beside its goal."""
-
-    what: str
-    goal: str
-    reached: float
-    met: bool
 
 
 class ExactGoals(Record):
@@ -58,49 +44,9 @@ class ExactGoals(Record):
 Rows = list[Row]
 
 
-def times(
-    calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time
-) -> dict[str, list[float]]:
-    """Seconds of each call, made in turns so that what disturbs one disturbs all."""
-    for call in calls.values():
-        call()
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            taken[name].append(clock() - start)
-    return taken
-
-
-def medians(calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
-    """The median of each call's seconds."""
-    return {name: statistics.median(each) for name, each in times(calls, repeats, clock).items()}
-
-
-def filled(shape: MemoryShape, keys: KeyStream, **options: object) -> ExactMemory:
-    """A full memory; its values are of no interest."""
-    memory = ExactMemory(shape, ExactMemory.Options.model_validate(options))
-    for start in range(0, shape.capacity, 1 << 16):
-        some = keys.keys(min(1 << 16, shape.capacity - start))
-        memory.add(some, some[..., :1].expand(*some.shape[:-1], shape.value_dim))
-    return memory
-
-
 def codes_of(memory: ExactMemory) -> torch.Tensor | None:
     """The keys in 8 bits that the first pass on a CPU keeps, where it runs."""
     return getattr(memory.first_pass, "codes", None)
-
-
-def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
-    """The scores, block by block, thrown away."""
-    for start in range(0, keys.shape[1], CHUNK):
-        torch.bmm(queries, keys[:, start : start + CHUNK].mT)
-
-
-def row(what: str, reached: float, goal: float, *, least: bool = False) -> Row:
-    met = reached >= goal if least else reached <= goal
-    return Row(what=what, goal=f"{'≥' if least else '≤'} {goal:g}", reached=round(reached, 2), met=met)
 
 
 def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
@@ -132,6 +78,19 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
         rows.append(row(what, cost["search"] / cost["read"], 1.3))
 
 
+def stored_in_8_bits(rows: Rows, entries: int) -> None:
+    """512, 64 and one query of keys that are stored in 8 bits, beside the same keys in float32."""
+    shape = MemoryShape(rows=1, heads=1, key_dim=64, value_dim=1, capacity=entries)
+    keys = {dtype: KEY_SETS["drifting"](shape) for dtype in ("float32", "int8")}
+    memories = {dtype: filled(shape, same, dtype=dtype) for dtype, same in keys.items()}
+    for asked in (512, 64, 1):
+        queries = keys["float32"].queries(asked)
+        cost = medians({dtype: lambda m=memory, q=queries: m.index_search(q, K) for dtype, memory in memories.items()})
+        what = f"a store in int8 / in float32: {asked} queries, {entries:,} entries of width 64"
+        reached = cost["int8"] / cost["float32"]
+        rows.append(row(what, reached, 1.1) if asked > 1 else reported(what, reached))
+
+
 def variants(rows: Rows, entries: int) -> dict[str, float]:
     """512 queries of a single memory, by each variant of the loop that this processor runs; return their seconds."""
     shape = MemoryShape(rows=1, heads=1, key_dim=64, value_dim=1, capacity=entries)
@@ -149,7 +108,7 @@ def variants(rows: Rows, entries: int) -> dict[str, float]:
         if goals := OF_VARIANTS.get(name):
             rows.append(row(what, reached, goals[entries]))
         else:
-            rows.append(Row(what=what, goal="reported", reached=round(reached, 2), met=True))
+            rows.append(reported(what, reached))
     return {name: statistics.median(taken[name]) for name in memories}
 
 
@@ -272,10 +231,7 @@ def main(
     else:
         if not quick:
             growth(rows, seconds)
-    lines = console.table("what", right=["goal", "reached", ""])
-    for each in rows:
-        lines.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
-    console.OUT.print(lines)
+    show(rows)
     console.write_record(out, ExactGoals(rows=tuple(rows)))
 
 
@@ -288,6 +244,8 @@ def searches(rows: Rows, quick: bool) -> None:
     for cell in cells:
         one_memory(rows, *cell)
     bytes_per_entry(rows)
+    for entries in (8192,) if quick else (8192, 65536):
+        stored_in_8_bits(rows, entries)
     if not quick:
         many_memories(rows)
         two_threads(rows, 65536)

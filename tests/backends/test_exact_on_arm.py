@@ -11,6 +11,8 @@ from helpers.true_neighbours import assert_true_neighbours
 from memstack_exact.cpu import variants
 from torch import Tensor
 
+from memstack import Quantised
+
 PROCESSORS = [
     ("aarch64", "max", "i8mm dotprod plain"),
     ("aarch64", "neoverse-n1", "dotprod plain"),
@@ -36,6 +38,8 @@ def test_it_finds_the_true_neighbours(program: Path, make: Callable[[int], Tenso
         keys = make(max(n, 4))[:, :n]
         queries = asked_of(keys)
         assert_true_neighbours(keys, queries, *searched(program, keys, queries, k), k)
+        stored = Quantised.of(keys)
+        assert_true_neighbours(stored.to(torch.float32), queries, *searched(program, stored, queries, k), k)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

@@ -24,6 +24,7 @@ PARTS = {
     "hf_peers_results",
     "hf_peers_worker",
     "peer_worker",
+    "turns",
 }
 
 

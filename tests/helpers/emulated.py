@@ -12,6 +12,8 @@ from memstack_exact.cpu import library, variants
 from memstack_exact.cpu.first_pass import DTYPES
 from torch import Tensor
 
+from memstack import Quantised
+
 DRIVER = Path(__file__).with_name("search_driver.cpp")
 COMPILERS = {"aarch64": "aarch64-linux-gnu-g++", "x86_64": "x86_64-linux-gnu-g++"}
 EMULATORS = {machine: f"qemu-{machine}" for machine in COMPILERS}
@@ -54,11 +56,12 @@ def answers(program: Path, machine: str, processor: str = "max", sent: bytes = b
     return subprocess.run(line, input=sent, capture_output=True, check=True, timeout=120).stdout
 
 
-def searched(program: Path, keys: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def searched(program: Path, keys: Tensor | Quantised, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Slots and scores, (memories, q, k), of the best of keys (memories, n, dim) for queries (memories, q, dim)."""
     (memories, n, dim), q = keys.shape, queries.shape[1]
     numbers = torch.tensor([memories, n, n, dim, q, k, DTYPES.index(keys.dtype)])
-    sent = b"".join(each.contiguous().view(torch.uint8).numpy().tobytes() for each in (numbers, keys, queries))
+    stored = (keys.codes, keys.scale) if isinstance(keys, Quantised) else (keys,)
+    sent = b"".join(each.contiguous().view(torch.uint8).numpy().tobytes() for each in (numbers, *stored, queries))
     said = answers(program, "aarch64", sent=sent)
     slots = torch.frombuffer(bytearray(said[: 8 * memories * q * k]), dtype=torch.int64)
     scores = torch.frombuffer(bytearray(said[8 * memories * q * k :]), dtype=torch.float32)

@@ -5,6 +5,9 @@ A vector v is rounded to whole numbers c of a scale s of its own: v = s c + r. O
 best true score found so far is not among the k best. What all keys of a memory have in common tells none of them from
 another: their mean is subtracted before they are rounded, and its product with q, the same for all, is added after.
 The products are whole numbers; the loop over them, which never stores them, is in ``native/``.
+
+A store in int8 is such a copy itself, but for the mean m, and none is made of it: of its keys r_k is nothing, and
+|q k - s_q s_k c_q c_k - r_q m| <= |r_q| |k - m|.
 """
 
 import ctypes
@@ -14,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memstack import BackendUnavailableError, MemoryShape, ShapeError
+from memstack import BackendUnavailableError, MemoryShape, Quantised, ShapeError
 from memstack.store import Scored, StoreOptions, new_zeros
 from memstack_exact.cpu.library import Store, chosen, kernel
 from memstack_exact.first_pass import FirstPass
@@ -26,14 +29,15 @@ WIDEST = (2**31 - 1) // (128 * 127)
 by. What is searched by is 127 x 127 a dimension at most, and on its way there it may wrap round."""
 LARGEST = 2**31 - 1
 """Entries of a memory whose numbers fit into 32 bits."""
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
 
 
 class CpuFirstPass(FirstPass):
     """The codes of all memories' keys, by slot; rows x heads memories in order.
 
-    A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common. The
-    centre of a memory moves to its keys' mean, and they are rounded anew, when a search finds twice as many written.
+    A byte per dimension and 3 per entry: 2 for its scale, and its share of a bound that 16 keys have in common; of a
+    store in int8 that share alone. The centre of a memory moves to its keys' mean, and they are rounded anew, when a
+    search finds twice as many written.
     """
 
     def __init__(self, shape: MemoryShape, store: StoreOptions | None = None) -> None:
@@ -43,17 +47,12 @@ class CpuFirstPass(FirstPass):
         self.variant = chosen()
         """The loop's, by name: a loaded library cannot be copied."""
         self._shape = shape
-        word = kernel(self.variant).word()  # dimensions of a key that lie side by side
-        size = (shape.rows * shape.heads, -(-shape.capacity // TILE), -(-shape.key_dim // word), TILE, word)
-        try:
-            self.codes = new_zeros(size, torch.uint8, store or StoreOptions())
-        except (RuntimeError, OSError) as error:
-            gigabytes = math.prod(size) / 1e9
-            raise BackendUnavailableError(
-                f"first_pass = 'int8' needs {gigabytes:,.1f} GB beside the store, more than there is: set it to 'none'"
-            ) from error
-        memories, tiles = size[:2]
-        self._scale = torch.zeros(memories, tiles, TILE, dtype=torch.bfloat16, device="cpu")
+        self._word = kernel(self.variant).word()  # dimensions of a key that lie side by side
+        store = store or StoreOptions()
+        memories, tiles = shape.rows * shape.heads, -(-shape.capacity // TILE)
+        rounded = 0 if store.dtype == "int8" else tiles
+        self.codes = _new_codes((memories, rounded, -(-shape.key_dim // self._word), TILE, self._word), store)
+        self._scale = torch.zeros(memories, rounded, TILE, dtype=torch.bfloat16, device="cpu")
         self._bounds = torch.zeros(memories, tiles, 4, dtype=torch.float32, device="cpu")
         """The longest residual and key of a tile, those written in this round of the ring and those before."""
         self._centre = torch.zeros(memories, shape.key_dim, dtype=torch.float32, device="cpu")
@@ -64,9 +63,9 @@ class CpuFirstPass(FirstPass):
         """Bytes that one keeps for memories of this shape; none where 32 bits are too few for them."""
         if _too_large(shape):
             return 0
-        word = self.codes.shape[-1]
-        tiles, padded = -(-shape.capacity // TILE), -(-shape.key_dim // word) * word
-        per_memory = tiles * (TILE * padded + 2 * TILE + 4 * 4) + 4 * shape.key_dim
+        tiles, padded = -(-shape.capacity // TILE), -(-shape.key_dim // self._word) * self._word
+        rounded = TILE * padded + 2 * TILE if self._rounds else 0
+        per_memory = tiles * (rounded + 4 * 4) + 4 * shape.key_dim
         return shape.rows * (shape.heads * per_memory + 8)
 
     @property
@@ -74,31 +73,37 @@ class CpuFirstPass(FirstPass):
         """Bytes it keeps, the codes included."""
         return sum(each.nbytes for each in (self.codes, self._scale, self._bounds, self._centre, self._centred))
 
+    @property
+    def _rounds(self) -> bool:
+        """Whether the store has its keys in more than 8 bits."""
+        return self.codes.shape[1] > 0
+
     def write(
         self, rows: Int[Tensor, " rows_"], slots: Int[Tensor, "rows_ n"], keys: Float[Tensor, "rows_ heads n key_dim"]
     ) -> None:
         rows, slots, keys = rows.contiguous(), slots.contiguous(), keys.contiguous()
-        store = ctypes.byref(self._store(keys.dtype))
+        store = ctypes.byref(self._store(keys))
         at = _at(rows, torch.int64), _at(slots, torch.int64), _at(keys, *DTYPES)
         kernel(self.variant).write_keys(store, *at, *slots.shape, torch.get_num_threads())
 
     def search(
         self,
-        keys: Float[Tensor, "rows heads capacity key_dim"],
+        keys: Float[Tensor, "rows heads capacity key_dim"] | Quantised,
         written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
     ) -> Scored | None:
         """As the protocol says; None if a query is not finite, which bounds nothing."""
         rows, heads, q, _ = queries.shape
-        keys, queries, store = keys.contiguous(), queries.contiguous(), ctypes.byref(self._store(keys.dtype))
+        queries, store = queries.contiguous(), ctypes.byref(self._store(keys))
+        numbers = keys.codes if isinstance(keys, Quantised) else keys.contiguous()
         longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
         loop = kernel(self.variant)
         threads = loop.threads_worth(store, rows * heads, q, longest, threads)
         parts = loop.parts(rows * heads, q, threads)
         slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64, device="cpu")
         scores = torch.empty(slots.shape, dtype=torch.float32, device="cpu")
-        at = _at(keys, *DTYPES), _at(written, torch.int64), _at(queries, torch.float32)
+        at = _at(numbers, *DTYPES), _at(written, torch.int64), _at(queries, torch.float32)
         loop.centre_keys(store, *at[:2], _at(self._centred, torch.int64), rows, torch.get_num_threads())
         finite = loop.search(store, *at, rows, q, k, parts, threads, slots.data_ptr(), scores.data_ptr())
         if not finite:
@@ -108,11 +113,28 @@ class CpuFirstPass(FirstPass):
             slots = slots.gather(-1, order)
         return Scored(slots[..., :k], scores[..., :k])
 
-    def _store(self, dtype: torch.dtype) -> Store:
-        shape, (_, tiles, groups, *_) = self._shape, self.codes.shape
-        scale, centre = _at(self._scale, torch.bfloat16), _at(self._centre, torch.float32)
-        at = _at(self.codes, torch.uint8), scale, _at(self._bounds, torch.float32), centre
-        return Store(*at, tiles, groups, shape.heads, shape.capacity, shape.key_dim, DTYPES.index(dtype))
+    def _store(self, keys: Tensor | Quantised) -> Store:
+        """What the loop reads, of keys in their dtype."""
+        shape = self._shape
+        rounded = (_at(self.codes, torch.uint8), _at(self._scale, torch.bfloat16)) if self._rounds else (None, None)
+        stored_scale = _at(keys.scale, torch.bfloat16) if isinstance(keys, Quantised) else None
+        at = *rounded, _at(self._bounds, torch.float32), _at(self._centre, torch.float32), stored_scale
+        sizes = self._bounds.shape[1], self.codes.shape[2], shape.heads, shape.capacity, shape.key_dim
+        return Store(*at, *sizes, DTYPES.index(keys.dtype))
+
+
+def _new_codes(size: tuple[int, ...], store: StoreOptions) -> Tensor:
+    try:
+        return (
+            new_zeros(size, torch.uint8, store)
+            if math.prod(size)
+            else torch.zeros(size, dtype=torch.uint8, device="cpu")
+        )
+    except (RuntimeError, OSError) as error:
+        gigabytes = math.prod(size) / 1e9
+        raise BackendUnavailableError(
+            f"first_pass = 'int8' needs {gigabytes:,.1f} GB beside the store, more than there is: set it to 'none'"
+        ) from error
 
 
 def _too_large(shape: MemoryShape) -> str:

@@ -29,7 +29,7 @@ class Store(ctypes.Structure):
     """All memories' rounded keys, as ``first_pass.cpp`` reads them."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("codes", "scale", "bounds", "centre")),
+        *((name, ctypes.c_void_p) for name in ("codes", "scale", "bounds", "centre", "stored_scale")),
         *((name, ctypes.c_int64) for name in ("tiles", "groups", "heads", "capacity", "dim", "dtype")),
     )
 

@@ -9,13 +9,13 @@ always that of exact search. Whether there is such a query is the one thing that
 
 from functools import cache
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
-from memstack import BackendUnavailableError, MemoryShape
+from memstack import BackendUnavailableError, MemoryShape, Quantised
 from memstack.store import nearest_slots
 from memstack_exact.first_pass import FirstPass
 
@@ -138,7 +138,7 @@ class GpuFirstPass(FirstPass):
 
     def search(
         self,
-        keys: Float[Tensor, "rows heads capacity key_dim"],
+        keys: Float[Tensor, "rows heads capacity key_dim"] | Quantised,
         written: Int[Tensor, " rows"],
         queries: Float[Tensor, "rows heads q key_dim"],
         k: int,
@@ -149,6 +149,7 @@ class GpuFirstPass(FirstPass):
         """
         from memstack_exact.gpu.launch import best_slots, question  # compile
 
+        keys = cast(Tensor, keys)  # a store in int8 has no pass on a GPU
         lengths = written.clamp(max=keys.shape[2])
         if k > MOST_NEIGHBOURS:
             return nearest_slots(keys, lengths, queries, k).sort(-1).values

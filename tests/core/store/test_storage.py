@@ -72,11 +72,6 @@ def test_an_int8_store_scores_the_keys_that_it_holds() -> None:
     assert found.keys.dtype == found.values.dtype == torch.float32
 
 
-def test_a_first_pass_needs_keys_in_full() -> None:
-    with pytest.raises(OptionsError, match="re-scores keys in full"):
-        memstack.create_memory("exact", SHAPE, dtype="int8", first_pass="int8")
-
-
 @NEEDS_PROC
 @pytest.mark.parametrize("dtype", BYTES)
 def test_a_store_in_a_folder_is_files_without_names_that_go_with_it(tmp_path: Path, dtype: str) -> None:

@@ -14,6 +14,7 @@ namespace memstack {
 namespace {
 
 constexpr int64_t kQueryTile = 64;            // queries that pass over a block of keys while it is in the cache
+constexpr int64_t kPackedQueryTile = 256;     // the same, where a block has first to be laid out
 constexpr int64_t kWorthAThread = 1ll << 23;  // products of codes
 
 // All memories' keys; the fields and their order are those of first_pass.py's Store.
@@ -22,18 +23,21 @@ struct Store {
   uint16_t* scale;
   TileBound* bounds;
   float* centre;
+  const uint16_t* stored_scale;  // of a store in 8 bits, whose codes are null
   int64_t tiles, groups, heads, capacity, dim, dtype;
 
   Keys memory(int64_t at) const {
-    return {codes + at * tiles * groups * kTile * kWord, scale + at * tiles * kTile, bounds + at * tiles, centre + at * dim,
-            nullptr, dim, groups, 0, 0};
+    const int64_t first = at * tiles * kTile;
+    return {codes ? codes + first * groups * kWord : nullptr, codes ? scale + first : nullptr, bounds + at * tiles, centre + at * dim,
+            nullptr, nullptr, dim, groups, 0, 0};
   }
 
   // With all keys as stored, (memories, capacity, dim), and how many were written of them.
   Keys filled(int64_t at, const void* exact, int64_t written) const {
-    constexpr int64_t kBytes[] = {sizeof(float), sizeof(BFloat16), sizeof(Half)};
+    constexpr int64_t kBytes[] = {sizeof(float), sizeof(BFloat16), sizeof(Half), sizeof(int8_t)};
     Keys keys = memory(at);
     keys.exact = static_cast<const char*>(exact) + at * capacity * dim * kBytes[dtype];
+    if (stored_scale) keys.stored_scale = stored_scale + at * capacity;
     keys.length = std::min(written, capacity);
     keys.newest = std::max<int64_t>(written - 1, 0) % capacity;
     return keys;
@@ -75,6 +79,7 @@ void with_type(int64_t dtype, const Call& call) {
     case 0: return call(static_cast<const float*>(nullptr));
     case 1: return call(static_cast<const BFloat16*>(nullptr));
     case 2: return call(static_cast<const Half*>(nullptr));
+    case 3: return call(static_cast<const int8_t*>(nullptr));
   }
 }
 
@@ -89,7 +94,8 @@ float largest_pair(const float* vector, int64_t dim) {
   return largest;
 }
 
-Query rounded_query(const float* exact, const float* centre, int64_t dim, int8_t* codes, size_t k) {
+Query rounded_query(const float* exact, const Keys& keys, int8_t* codes, size_t k) {
+  const int64_t dim = keys.dim;
   const float room = kPairs ? largest_pair(exact, dim) : 0;
   const Rounded rounded = round_vector(exact, nullptr, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0, room);
   Query query;
@@ -101,8 +107,10 @@ Query rounded_query(const float* exact, const float* centre, int64_t dim, int8_t
   query.offset = kShift * rounded.sum;
   double shift = 0, length = 0;
   for (int64_t d = 0; d < dim; ++d) {
-    shift += static_cast<double>(exact[d]) * centre[d];
-    length += static_cast<double>(centre[d]) * centre[d];
+    // Of keys that were not centred, the centre is in the products; what rounding took from the query, is not.
+    const float missing = keys.codes ? exact[d] : exact[d] - codes[d] * rounded.scale;
+    shift += static_cast<double>(missing) * keys.centre[d];
+    length += static_cast<double>(keys.centre[d]) * keys.centre[d];
   }
   query.shift = static_cast<float>(shift);
   query.haze = static_cast<float>(kFloatError * (dim + 8) * query.norm * std::sqrt(length));
@@ -188,7 +196,8 @@ int search(const Store* store, const void* exact, const int64_t* written, const 
   std::fill_n(scores, memories * q * parts * k, -kInfinity);
   // As many queries at once as leave work for every thread.
   const int64_t even = (memories * q + threads - 1) / threads;
-  const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, q), kQueryTile);
+  const int64_t most = store->codes ? kQueryTile : kPackedQueryTile;
+  const int64_t together = std::clamp<int64_t>(even / 8 * 8, std::min<int64_t>(8, q), most);
   const int64_t query_tiles = (q + together - 1) / together;
   share(memories * query_tiles * parts, threads, [&](int64_t item) {
     const int64_t part = item % parts, from = item / parts % query_tiles * together;
@@ -198,8 +207,7 @@ int search(const Store* store, const void* exact, const int64_t* written, const 
     std::vector<int8_t> codes((to - from) * store->groups * kWord, 0);
     std::vector<Query> rounded;
     for (int64_t i = from; i < to; ++i)
-      rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, keys.centre, store->dim,
-                                      &codes[(i - from) * store->groups * kWord], k));
+      rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, keys, &codes[(i - from) * store->groups * kWord], k));
     thread_local Scratch scratch;  // a quarter of a megabyte, which to have anew costs more than one query
     with_type(store->dtype, [&](auto type) {
       using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;

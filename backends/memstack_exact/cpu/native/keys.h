@@ -3,9 +3,14 @@
 // It is a key's distance from its memory's centre that is rounded. The keys of a trained model have a mean nine tenths
 // as long as they are, which tells one from another by nothing, and would take most of the 8 bits.
 //
+// A store in 8 bits has keys that are codes already, of which rounding took nothing; no others are kept of them, and
+// what bounds their scores is the query's rounding alone.
+//
 // Keys are packed in tiles of 16, a word of dimensions at a time, as registers take them: (tiles, dim / word, 16, word)
 // bytes, with words of four so that one instruction (vpdpbusd, of 512 bits) adds four products to each of 16 sums.
 #pragma once
+
+#include <type_traits>
 
 #include "lanes.h"
 
@@ -37,11 +42,12 @@ struct TileBound {
 
 // One memory's keys; the pointers are to the memory's own first.
 struct Keys {
-  uint8_t* codes;
+  uint8_t* codes;     // null for those of a store in 8 bits
   uint16_t* scale;    // by slot, the upper half of a float32
   TileBound* bounds;  // by tile
   float* centre;      // (dim,), what was subtracted from each before it was rounded
   const void* exact;  // (capacity, dim)
+  const uint16_t* stored_scale;  // by slot, of a store in 8 bits
   int64_t dim, groups, length, newest;
 
   uint8_t* code(int64_t slot) const { return codes + (slot / kTile * groups * kTile + slot % kTile) * kWord; }
@@ -52,6 +58,12 @@ inline float scale_of(uint16_t upper) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+// What the numbers of a stored key are multiplied by.
+template <typename Stored>
+float stored_scale(const Keys& keys, int64_t slot) {
+  return std::is_same_v<Stored, int8_t> ? scale_of(keys.stored_scale[slot]) : 1.0f;
 }
 
 // The least number of a float32's upper half that is no smaller than a positive value.
@@ -99,9 +111,25 @@ Rounded round_vector(const Stored* vector, const float* centre, int64_t dim, uin
   return {scale, total(sum), {static_cast<float>(safe), static_cast<float>(norm * (1 + kFloatError))}};
 }
 
+// What bounds the scores of a vector that is not rounded, times a factor.
+template <typename Stored>
+Bound bound_beyond(const Stored* vector, float factor, const float* centre, int64_t dim) {
+  Doubles sum = zeros();
+  for (int64_t d = 0; d < dim; d += kTile) {
+    const Doubles beyond = doubles(load(vector + d, dim - d) * all(factor) - load(centre + d, dim - d));
+    sum = fused(beyond, beyond, sum);
+  }
+  const double norm = std::sqrt(total(sum));
+  return {static_cast<float>(kFloatError * (dim + 8) * norm), static_cast<float>(norm * (1 + kFloatError))};
+}
+
 // Keep a vector at a slot.
 template <typename Stored>
 void write_key(const Keys& keys, int64_t slot, const Stored* vector) {
+  if (!keys.codes) {
+    const Bound bound = bound_beyond(vector, stored_scale<Stored>(keys, slot), keys.centre, keys.dim);
+    return keys.bounds[slot / kTile].write(slot % kTile, bound);
+  }
   const Rounded rounded = round_vector(vector, keys.centre, keys.dim, keys.code(slot), kTile * kWord, kShift);
   keys.scale[slot] = upper_half_above(rounded.scale);
   keys.bounds[slot / kTile].write(slot % kTile, rounded.bound);
@@ -118,7 +146,7 @@ void move_centre(const Keys& keys) {
     Doubles sums = zeros();
     int64_t sampled = 0;
     for (int64_t slot = 0; slot < keys.length; slot += stride, ++sampled)
-      sums = sums + doubles(load(stored + slot * keys.dim + d, keys.dim - d));
+      sums = sums + doubles(load(stored + slot * keys.dim + d, keys.dim - d) * all(stored_scale<Stored>(keys, slot)));
     double sum[kTile];
     store(sum, sums);
     for (int64_t i = 0; i < std::min(kTile, keys.dim - d); ++i) {

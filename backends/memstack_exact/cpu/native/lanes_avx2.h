@@ -32,6 +32,9 @@ MEMSTACK_INLINE __m256 load_half(const BFloat16* at) {
   const __m256i upper = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
   return _mm256_castsi256_ps(_mm256_slli_epi32(upper, 16));
 }
+MEMSTACK_INLINE __m256 load_half(const int8_t* at) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at))));
+}
 MEMSTACK_INLINE __m256i load_half(const int32_t* at) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)); }
 template <typename Stored>
 MEMSTACK_INLINE Floats load(const Stored* at, int64_t left) {

@@ -30,6 +30,9 @@ MEMSTACK_INLINE Floats load(const BFloat16* at, int64_t left) {
   const __m512i upper = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes(left), at));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(upper, 16))};
 }
+MEMSTACK_INLINE Floats load(const int8_t* at, int64_t left) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes(left), at)))};
+}
 MEMSTACK_INLINE void store(float* at, Floats a) { _mm512_storeu_ps(at, a.v); }
 MEMSTACK_INLINE void store(int32_t* at, Ints a) { _mm512_storeu_si512(at, a.v); }
 MEMSTACK_INLINE void store(double* at, const Doubles& a) {

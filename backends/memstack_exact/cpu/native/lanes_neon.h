@@ -51,6 +51,11 @@ MEMSTACK_INLINE float32x4_t load_part(const Half* at) {
 MEMSTACK_INLINE float32x4_t load_part(const BFloat16* at) {
   return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(reinterpret_cast<const uint16_t*>(at)), 16));
 }
+MEMSTACK_INLINE float32x4_t load_part(const int8_t* at) {
+  uint32_t four;
+  std::memcpy(&four, at, sizeof four);
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four)))));
+}
 template <typename Stored>
 MEMSTACK_INLINE Floats load(const Stored* at, int64_t left) {
   if (left >= kTile) return each<Floats>([=](int i) { return load_part(at + 4 * i); });

@@ -50,6 +50,7 @@ MEMSTACK_INLINE float float_of(uint32_t bits) {
   return value;
 }
 MEMSTACK_INLINE float widened(float x) { return x; }
+MEMSTACK_INLINE float widened(int8_t x) { return x; }
 MEMSTACK_INLINE float widened(BFloat16 x) { return float_of(static_cast<uint32_t>(x.bits) << 16); }
 MEMSTACK_INLINE float widened(Half x) {
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000) << 16, size = x.bits & 0x7FFF;

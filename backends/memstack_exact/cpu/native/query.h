@@ -33,7 +33,13 @@ void score_truly(const Query& query, const Keys& keys, Candidates& found, size_t
       key[i] = stored + found.slot[std::min(first + i, found.size - 1)] * keys.dim;
       if (first + kTile + i < found.size) fetch(first + kTile + i);
     }
-    store(&found.score[first], dots(query.exact, key, keys.dim));
+    Floats scores = dots(query.exact, key, keys.dim);
+    if constexpr (std::is_same_v<Stored, int8_t>) {
+      float scale[kTile];
+      for (size_t i = 0; i < kTile; ++i) scale[i] = stored_scale<Stored>(keys, found.slot[std::min(first + i, found.size - 1)]);
+      scores = scores * load(scale);
+    }
+    store(&found.score[first], scores);
   }
 }
 

@@ -2,6 +2,7 @@
 // sides, and only keys that may still be among the best k are scored in full. No score is kept, but for a block at a time.
 #pragma once
 
+#include "packing.h"
 #include "products.h"
 
 namespace memstack {
@@ -18,6 +19,7 @@ struct Scratch {
   std::vector<int32_t> slots = std::vector<int32_t>(kBlock * kTile + kTile);  // of what may be among a query's best
   Ranking ranking, ties;
   std::vector<int64_t> sorted;
+  Packed packed;
 
   void set_bounds(const TileBound* bounds, int64_t tiles) {
     for (int64_t t = 0; t < tiles; ++t) {
@@ -203,10 +205,11 @@ void search_tiles(
     const int64_t stop = std::min(end, block + kBlock);
     const bool first = back == 0;
     scratch.set_bounds(keys.bounds + block, stop - block);
+    const Keys here = keys.codes ? keys : scratch.packed.block(keys, block, stop);
     size_t q = 0;
-    for (; q + kTogether <= queries.size(); q += kTogether) over_any<kTogether, kTilesOfMany, Stored>(&queries[q], keys, block, stop, k, first, scratch);
-    for (; q + 2 <= queries.size(); q += 2) over_any<2, kTilesOfTwo, Stored>(&queries[q], keys, block, stop, k, first, scratch);
-    for (; q < queries.size(); ++q) over_any<1, kTilesOfOne, Stored>(&queries[q], keys, block, stop, k, first, scratch);
+    for (; q + kTogether <= queries.size(); q += kTogether) over_any<kTogether, kTilesOfMany, Stored>(&queries[q], here, block, stop, k, first, scratch);
+    for (; q + 2 <= queries.size(); q += 2) over_any<2, kTilesOfTwo, Stored>(&queries[q], here, block, stop, k, first, scratch);
+    for (; q < queries.size(); ++q) over_any<1, kTilesOfOne, Stored>(&queries[q], here, block, stop, k, first, scratch);
   }
 }
 
