@@ -73,9 +73,12 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
     if codes is not None and name == "drifting":
         query = keys.queries(1)
         words = codes.view(-1).view(torch.int64)
-        cost = medians({"read": words.sum, "search": lambda: memory.index_search(query, K)}, 4 * REPEATS)
-        what = f"8-bit pass / reading the codes once: 1 query, {entries:,} entries of width {dim}"
-        rows.append(row(what, cost["search"] / cost["read"], 1.3))
+        pass_alone, whole = (lambda: memory.index_search(query, K)), (lambda: memory.search(query, K))
+        cost = medians({"read": words.sum, "pass": pass_alone, "search": whole}, 4 * REPEATS)
+        where = f"reading the codes once: 1 query, {entries:,} entries of width {dim}"
+        goal = 1.5 if entries == min(GOALS) else 1.2
+        rows.append(row(f"8-bit pass / {where}", cost["pass"] / cost["read"], goal))
+        rows.append(reported(f"whole search / {where}", cost["search"] / cost["read"]))
 
 
 def stored_in_8_bits(rows: Rows, entries: int) -> None:

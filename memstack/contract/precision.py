@@ -1,5 +1,7 @@
 """In which precision, and on which device, scores and sums are computed."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -9,9 +11,10 @@ def at_least_float32(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def without_autocast(operand: Tensor) -> torch.autocast:
+def without_autocast(operand: Tensor) -> AbstractContextManager[object]:
     """Turn autocast off on the operand's device: it would round scores and sums to half precision."""
-    return torch.autocast(operand.device.type, enabled=False)
+    device = operand.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def sent(answer: Tensor, device: torch.device) -> Tensor:

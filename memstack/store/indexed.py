@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from memstack.contract.memory import Memory
-from memstack.contract.precision import sent
+from memstack.contract.precision import sent, without_autocast
 from memstack.contract.result import SearchResult
 from memstack.contract.shape import MemoryShape
 from memstack.contract.state import check_state
@@ -19,7 +19,7 @@ from memstack.plugins.placement import PLACEMENT
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
 from memstack.store.ledger import Ledger
-from memstack.store.ranking import Scored, in_slot_order, ranked
+from memstack.store.ranking import Scored, as_ranked, in_slot_order, ranked
 from memstack.store.storage import StoreOptions
 
 
@@ -212,19 +212,24 @@ class IndexedMemory(Memory):
         propose, in_order = self.nearest_slots, False
         if by_index and self.__ledger.is_indexed(self):
             propose, in_order = self.index_search, self.in_order
+        folded = queries.detach().to(self.device, torch.float32)
+        folded = folded.reshape(self.shape.rows, self.shape.heads, -1, self.shape.key_dim)
         # Autocast must not reach the search: in half precision it would rank neighbours by rounded scores.
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            folded = queries.detach().to(self.device, torch.float32)
-            folded = folded.reshape(self.shape.rows, self.shape.heads, -1, self.shape.key_dim)
-            width = min(k, int(ring.lengths.max()))
+        with torch.no_grad(), without_autocast(folded):
+            shortest, longest = map(int, ring.lengths.aminmax())
+            width = min(k, longest)
             none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
             found = propose(folded, width) if width and folded.numel() else none
-            scored = isinstance(found, Scored)
-            slots = found.slots if scored else found if in_order else in_slot_order(found)
-            positions = ring.positions(slots)
-            index = store.index(slots, positions >= 0)
-            scores = found.scores if scored else store.scores(folded, index)
-            best = ranked(scores, positions, index, k, store.null, best_first=scored)
+            if isinstance(found, Scored) and found.is_whole(shortest):
+                positions, index = ring.live_positions(found.slots), store.index(found.slots)
+                best = as_ranked(found.scores, positions, index, k, store.null)
+            else:
+                scored = isinstance(found, Scored)  # of which something is missing, or wrong
+                slots = found.slots if scored else found if in_order else in_slot_order(found)
+                positions = ring.positions(slots)
+                index = store.index(slots, positions >= 0)
+                scores = found.scores if scored else store.scores(folded, index)
+                best = ranked(scores, positions, index, k, store.null, best_first=scored)
         outer = (*queries.shape[:3], k)
         entries = store.entries(best.places.reshape(outer), queries.device, self.__ledger.version.guard())
         scores, positions = (sent(part.reshape(outer), queries.device) for part in (best.scores, best.positions))

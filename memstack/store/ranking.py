@@ -28,6 +28,17 @@ class Scored(NamedTuple):
     scores: Float[Tensor, "rows heads q k"]
     """Inner products in float32."""
 
+    def is_whole(self, shortest: int) -> bool:
+        """Return whether nothing is missing, as mostly, and all slots are among so many first, which every row holds.
+
+        A GPU is not asked, as it would have to be waited for: False there.
+        """
+        if self.slots.device.type != "cpu":
+            return False
+        lowest, highest = self.slots.aminmax()
+        # The last column is the worst.
+        return int(lowest) >= 0 and int(highest) < shortest and float(self.scores[..., -1].min()) > -torch.inf
+
 
 def in_slot_order(slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
     """Put proposed slots in ascending order and drop repetitions (-1): the store is then read from front to back."""
@@ -60,6 +71,17 @@ def ranked(
         order = columns[0][0].sort(dim=-1, descending=True, stable=True).indices[..., :k]
         columns = [(each.gather(-1, order), nothing) for each, nothing in columns]
     return Ranked(*(_widened(each, k, nothing) for each, nothing in columns))
+
+
+def as_ranked(
+    scores: Float[Tensor, "rows heads q c"],
+    positions: Int[Tensor, "rows heads q c"],
+    index: Int[Tensor, "rows heads q c"],
+    k: int,
+    null: int,
+) -> Ranked:
+    """Keep at most k candidates that come best first, and of which none is missing."""
+    return Ranked(_widened(scores, k, -torch.inf), _widened(positions, k, -1), _widened(index, k, null))
 
 
 def _widened(columns: Tensor, k: int, missing: float) -> Tensor:

@@ -1,10 +1,31 @@
 """Ring: which slot of a row holds which insertion."""
 
+from typing import Any, NamedTuple
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from memstack.contract.copying import Copied
+
+
+class _Rounds(NamedTuple):
+    """Of which round of its ring a row's slots are: those beyond the newest were written in the one before."""
+
+    written: Int[Tensor, " rows"]
+    """The counts of which this is said."""
+    newest: Int[Tensor, "rows 1 1 1"]
+    """The slot of the newest entry."""
+    now: Int[Tensor, "rows 1 1 1"]
+    """The insertion at slot 0 of this round."""
+    before: Int[Tensor, "rows 1 1 1"]
+    """The same of the round before."""
+
+    @classmethod
+    def of(cls, written: Int[Tensor, " rows"], capacity: int) -> "_Rounds":
+        last = (written - 1)[:, None, None, None]
+        newest = last % capacity
+        return cls(written, newest, last - newest, last - newest - capacity)
 
 
 class Ring(Copied):
@@ -18,6 +39,14 @@ class Ring(Copied):
         self.written = torch.zeros(rows, dtype=torch.int64, device="cpu")
         """How many entries each row has been given since its last reset. Replaced, never written to: whoever reads it
         from another thread has the counts of all rows at one time."""
+        self._rounds = _Rounds.of(self.written, capacity)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"capacity": self.capacity, "written": self.written}
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        self._rounds = _Rounds.of(self.written, self.capacity)
 
     @property
     def lengths(self) -> Int[Tensor, " rows"]:
@@ -35,11 +64,15 @@ class Ring(Copied):
 
     def positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
         """Return which insertion a slot holds: the newest that fell on it; -1 if it holds none or does not exist."""
-        newest = (self.written - 1).to(slots.device, non_blocking=True)[:, None, None, None]
-        # A round begins at slot 0; the slots beyond the newest were written in the round before.
-        round_start = newest - newest % self.capacity
-        positions = slots + torch.where(slots > newest - round_start, round_start - self.capacity, round_start)
+        positions = self.live_positions(slots)
         return positions.masked_fill_((slots < 0) | (slots >= self.capacity) | (positions < 0), -1)
+
+    def live_positions(self, slots: Int[Tensor, "rows heads q c"]) -> Int[Tensor, "rows heads q c"]:
+        """Return which insertion a slot holds, of slots that all hold one."""
+        if self._rounds.written is not self.written:
+            self._rounds = _Rounds.of(self.written, self.capacity)
+        newest, now, before = (each.to(slots.device, non_blocking=True) for each in self._rounds[1:])
+        return torch.where(slots > newest, before, now).add_(slots)
 
     def without(self, rows: Bool[Tensor, " rows"]) -> Int[Tensor, " rows"]:
         """Return the counts with the rows that are True started again at insertion 0."""

@@ -34,6 +34,8 @@ class Store:
         self.null = shape.rows * shape.heads * shape.capacity
         # What is made under inference_mode could not be written to outside of it.
         with torch.inference_mode(False):
+            memories = torch.arange(shape.rows * shape.heads, dtype=torch.int64, device=self.device)
+            self._first_slots = (memories * shape.capacity).view(shape.rows, shape.heads, 1, 1)
             self._key_vectors = new_vectors(shape, shape.key_dim, options)
             self._value_vectors = new_vectors(shape, shape.value_dim, options)
         self._forked = False
@@ -112,11 +114,13 @@ class Store:
         for part, copied in zip(parts, copies, strict=True):
             part[rows, :, : copied.shape[2]] = copied
 
-    def index(self, slots: Int[Tensor, "rows heads q c"], live: Bool[Tensor, "rows heads q c"]) -> Tensor:
-        """Return where the vectors of these slots are, counted through all memories; the null where none lives."""
-        memories = torch.arange(self.shape.rows * self.shape.heads, dtype=torch.int64, device=slots.device)
-        first_slot = (memories * self.shape.capacity).view(self.shape.rows, self.shape.heads, 1, 1)
-        return torch.where(live, first_slot + slots, self.null)
+    def index(self, slots: Int[Tensor, "rows heads q c"], live: Bool[Tensor, "rows heads q c"] | None = None) -> Tensor:
+        """Return where the vectors of these slots are, counted through all memories; the null where none lives.
+
+        All do if ``live`` is None.
+        """
+        index = self._first_slots.to(slots.device, non_blocking=True) + slots
+        return index if live is None else torch.where(live, index, self.null)
 
     def scores(self, queries: Float[Tensor, "rows heads q key_dim"], index: Tensor) -> Float[Tensor, "..."]:
         """Return the inner products of queries and the keys at (rows, heads, q, c) indices."""
@@ -133,7 +137,10 @@ class Store:
 
     def _by_slot(self, vectors: Vectors) -> Vectors:
         self._check_process()
-        return vectors[: self.null].unflatten(0, (self.shape.rows, self.shape.heads, self.shape.capacity))
+        size = (self.shape.rows, self.shape.heads, self.shape.capacity)
+        if isinstance(vectors, Quantised):
+            return vectors[: self.null].unflatten(0, size)
+        return vectors.narrow(0, 0, self.null).view(*size, vectors.shape[1])  # a third of the time
 
 
 def _filled(shape: MemoryShape, options: StoreOptions, *numbers: Tensor) -> Store:

@@ -41,8 +41,7 @@ int main() {
     if (dtype == 3) store.codes = nullptr, store.scale = nullptr, store.stored_scale = stored_scale.data(), store.dtype = 0;
     write_keys(&store, &row, places.data(), dtype == 3 ? static_cast<void*>(given.data()) : keys.data(), 1, capacity, 1);
     store.dtype = dtype;
-    centre_keys(&store, keys.data(), &written, &centred, 1, 1);
-    if (!search(&store, keys.data(), &written, queries.data(), 1, q, k, 1, 1, slots.data(), scores.data())) return 3;
+    if (!search(&store, keys.data(), &written, &centred, queries.data(), 1, q, k, 1, slots.data(), scores.data())) return 3;
     std::fwrite(slots.data(), sizeof(int64_t), slots.size(), stdout);
     std::fwrite(scores.data(), sizeof(float), scores.size(), stdout);
   }

@@ -58,6 +58,7 @@ class CpuFirstPass(FirstPass):
         self._centre = torch.zeros(memories, shape.key_dim, dtype=torch.float32, device="cpu")
         self._centred = torch.zeros(shape.rows, dtype=torch.int64, device="cpu")
         """How many keys of a row were written when its centres were last moved."""
+        self._kept = self._own()
 
     def bytes_of(self, shape: MemoryShape) -> int:
         """Bytes that one keeps for memories of this shape; none where 32 bits are too few for them."""
@@ -95,32 +96,29 @@ class CpuFirstPass(FirstPass):
     ) -> Scored | None:
         """As the protocol says; None if a query is not finite, which bounds nothing."""
         rows, heads, q, _ = queries.shape
-        queries, store = queries.contiguous(), ctypes.byref(self._store(keys))
+        store, queries = self._store(keys), queries.contiguous()
         numbers = keys.codes if isinstance(keys, Quantised) else keys.contiguous()
-        longest, threads = min(int(written.max()), self._shape.capacity), torch.get_num_threads()
-        loop = kernel(self.variant)
-        threads = loop.threads_worth(store, rows * heads, q, longest, threads)
-        parts = loop.parts(rows * heads, q, threads)
-        slots = torch.empty(rows, heads, q, parts * k, dtype=torch.int64, device="cpu")
-        scores = torch.empty(slots.shape, dtype=torch.float32, device="cpu")
-        at = _at(numbers, *DTYPES), _at(written, torch.int64), _at(queries, torch.float32)
-        loop.centre_keys(store, *at[:2], _at(self._centred, torch.int64), rows, torch.get_num_threads())
-        finite = loop.search(store, *at, rows, q, k, parts, threads, slots.data_ptr(), scores.data_ptr())
-        if not finite:
-            return None
-        if parts > 1:  # each has its own best first, and all slots of one are before those of the next
-            scores, order = scores.sort(dim=-1, descending=True, stable=True)
-            slots = slots.gather(-1, order)
-        return Scored(slots[..., :k], scores[..., :k])
+        slots = torch.empty(rows, heads, q, k, dtype=torch.int64, device="cpu")
+        scores = torch.empty(rows, heads, q, k, dtype=torch.float32, device="cpu")
+        at = _at(numbers, *DTYPES), _at(written, torch.int64), self._centred.data_ptr(), _at(queries, torch.float32)
+        threads, answers = torch.get_num_threads(), (slots.data_ptr(), scores.data_ptr())
+        finite = kernel(self.variant).search(ctypes.byref(store), *at, rows, q, k, threads, *answers)
+        return Scored(slots, scores) if finite else None
 
-    def _store(self, keys: Tensor | Quantised) -> Store:
-        """What the loop reads, of keys in their dtype."""
+    def _own(self) -> Store:
+        """What the loop reads of what is kept here, which stays where it is."""
         shape = self._shape
         rounded = (_at(self.codes, torch.uint8), _at(self._scale, torch.bfloat16)) if self._rounds else (None, None)
-        stored_scale = _at(keys.scale, torch.bfloat16) if isinstance(keys, Quantised) else None
-        at = *rounded, _at(self._bounds, torch.float32), _at(self._centre, torch.float32), stored_scale
-        sizes = self._bounds.shape[1], self.codes.shape[2], shape.heads, shape.capacity, shape.key_dim
-        return Store(*at, *sizes, DTYPES.index(keys.dtype))
+        at = *rounded, _at(self._bounds, torch.float32), _at(self._centre, torch.float32), None
+        return Store(*at, self._bounds.shape[1], self.codes.shape[2], shape.heads, shape.capacity, shape.key_dim, 0)
+
+    def _store(self, keys: Tensor | Quantised) -> Store:
+        """The same, of keys in their dtype."""
+        store = Store.from_buffer_copy(self._kept)
+        store.dtype = DTYPES.index(keys.dtype)
+        if isinstance(keys, Quantised):
+            store.stored_scale = _at(keys.scale, torch.bfloat16)
+        return store
 
 
 def _new_codes(size: tuple[int, ...], store: StoreOptions) -> Tensor:

@@ -22,7 +22,7 @@ from memstack_exact.cpu import compiler, loading, variants
 
 NAME = "first_pass.so"
 VARIABLE = "MEMSTACK_FIRST_PASS"
-FUNCTIONS = ("word", "write_keys", "centre_keys", "threads_worth", "parts", "search")
+FUNCTIONS = ("word", "write_keys", "search")
 
 
 class Store(ctypes.Structure):
@@ -140,11 +140,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.word.argtypes, library.word.restype = [], number
     library.write_keys.argtypes = [pointer, pointer, pointer, pointer, number, number, number]
     library.write_keys.restype = None
-    library.centre_keys.argtypes = [pointer, pointer, pointer, pointer, number, number]
-    library.centre_keys.restype = None
-    library.threads_worth.argtypes, library.threads_worth.restype = [pointer, *[number] * 4], number
-    library.parts.argtypes, library.parts.restype = [number, number, number], number
-    library.search.argtypes = [*[pointer] * 4, *[number] * 5, pointer, pointer]
+    library.search.argtypes = [*[pointer] * 5, *[number] * 4, pointer, pointer]
     return library
 
 

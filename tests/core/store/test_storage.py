@@ -24,7 +24,7 @@ NEEDS_PROC = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="ma
 
 def tensors(thing: object) -> Iterator[Tensor]:
     """All tensors that are attributes of an object, or of what memstack made and it holds."""
-    for part in vars(thing).values():
+    for part in thing if isinstance(thing, tuple) else vars(thing).values():
         if isinstance(part, Tensor):
             yield part
         elif type(part).__module__.startswith("memstack.store"):

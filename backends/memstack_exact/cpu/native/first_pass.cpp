@@ -131,6 +131,62 @@ bool finite(const float* numbers, int64_t n) {
   return !found;
 }
 
+// Slots, -1 for none, and their scores.
+struct Answers {
+  int64_t* slots;
+  float* scores;
+};
+
+// Of each query's answers, `parts` times the k best of a part, keep the k best; the slots of a part are below the next one's.
+void merge_parts(const Answers& of_parts, int64_t queries, int64_t k, int64_t parts, const Answers& merged) {
+  std::vector<int64_t> next(parts);
+  for (int64_t query = 0; query < queries; ++query) {
+    const int64_t first = query * parts * k;
+    std::fill(next.begin(), next.end(), 0);
+    for (int64_t j = 0; j < k; ++j) {
+      int64_t best = -1;
+      for (int64_t part = 0; part < parts; ++part) {
+        if (next[part] == k) continue;
+        const auto score = [&](int64_t of) { return of_parts.scores[first + of * k + next[of]]; };
+        if (best < 0 || score(part) > score(best)) best = part;
+      }
+      const int64_t at = first + best * k + next[best]++;
+      merged.slots[query * k + j] = of_parts.slots[at];
+      merged.scores[query * k + j] = of_parts.scores[at];
+    }
+  }
+}
+
+// Move the centres of memories to where their keys are: in rows of which `centred` says that no more than half as many
+// keys were written when that was done, or that it was done before they began anew. `exact`, `written`
+// and `centred` are a search's.
+void centre_keys(
+    const Store* store, const void* exact, const int64_t* written, int64_t* centred, int64_t rows, int64_t threads) {
+  std::vector<int64_t> moving;
+  for (int64_t row = 0; row < rows; ++row)
+    if (written[row] && (written[row] >= 2 * centred[row] || written[row] < centred[row])) moving.push_back(row);
+  share(static_cast<int64_t>(moving.size()) * store->heads, threads, [&](int64_t item) {
+    const int64_t row = moving[item / store->heads];
+    with_type(store->dtype, [&](auto type) {
+      using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
+      move_centre<Stored>(store->filled(row * store->heads + item % store->heads, exact, written[row]));
+    });
+  });
+  for (const int64_t row : moving) centred[row] = written[row];
+}
+
+// Return how many of these threads a search of q queries is worth, the longest memory holding so many keys.
+int64_t threads_worth(int64_t memories, int64_t q, int64_t keys, int64_t dim, int64_t threads) {
+  // In floating point, for the product of all four may exceed 64 bits.
+  const double work = static_cast<double>(memories) * q * keys * dim / kWorthAThread;
+  return work < threads ? std::min(threads, 1 + static_cast<int64_t>(work)) : threads;
+}
+
+// Return how many parts the keys are shared out in, each with k answers of its own: for few queries leave threads idle.
+int64_t parts_worth(int64_t memories, int64_t q, int64_t threads) {
+  return std::max<int64_t>(1, threads / (memories * ((q + kQueryTile - 1) / kQueryTile)));
+}
+
 }  // namespace
 }  // namespace memstack
 
@@ -156,44 +212,22 @@ void write_keys(const Store* store, const int64_t* rows, const int64_t* slots, c
   });
 }
 
-// Move the centres of memories to where their keys are: in rows of which `centred` says that no more than half as many
-// keys were written when that was done, or that it was done before they began anew. `exact` and `written` are a search's.
-void centre_keys(const Store* store, const void* exact, const int64_t* written, int64_t* centred, int64_t rows,
-                 int64_t threads) {
-  std::vector<int64_t> moving;
-  for (int64_t row = 0; row < rows; ++row)
-    if (written[row] && (written[row] >= 2 * centred[row] || written[row] < centred[row])) moving.push_back(row);
-  share(static_cast<int64_t>(moving.size()) * store->heads, threads, [&](int64_t item) {
-    const int64_t row = moving[item / store->heads];
-    with_type(store->dtype, [&](auto type) {
-      using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
-      move_centre<Stored>(store->filled(row * store->heads + item % store->heads, exact, written[row]));
-    });
-  });
-  for (const int64_t row : moving) centred[row] = written[row];
-}
-
-// Return how many of these threads a search of q queries is worth, the longest memory holding so many keys.
-int64_t threads_worth(const Store* store, int64_t memories, int64_t q, int64_t keys, int64_t threads) {
-  // In floating point, for the product of all four may exceed 64 bits.
-  const double work = static_cast<double>(memories) * q * keys * store->dim / kWorthAThread;
-  return work < threads ? std::min(threads, 1 + static_cast<int64_t>(work)) : threads;
-}
-
-// Return how many parts the keys are shared out in, each with k answers of its own: for few queries leave threads idle.
-int64_t parts(int64_t memories, int64_t q, int64_t threads) {
-  return std::max<int64_t>(1, threads / (memories * ((q + kQueryTile - 1) / kQueryTile)));
-}
-
-// Of queries (rows x heads, q, dim), give slots and scores (rows x heads, q, parts, k), each part's best first, -1 for
-// none. `exact` are all keys as stored, (rows x heads, capacity, dim); `written` counts each row's. Returns 0, and gives
-// nothing, if a query is not finite.
-int search(const Store* store, const void* exact, const int64_t* written, const float* queries, int64_t rows,
-           int64_t q, int64_t k, int64_t parts, int64_t threads, int64_t* slots, float* scores) {
+// Of queries (rows x heads, q, dim), give slots and scores (rows x heads, q, k), best first, -1 for none. `exact` are all
+// keys as stored, (rows x heads, capacity, dim); `written` counts each row's, and `centred` those when its centres were last
+// moved, which may be now. Returns 0, and gives nothing, if a query is not finite.
+int search(const Store* store, const void* exact, const int64_t* written, int64_t* centred, const float* queries,
+           int64_t rows, int64_t q, int64_t k, int64_t threads, int64_t* slots, float* scores) {
   const int64_t memories = rows * store->heads;
   if (!finite(queries, memories * q * store->dim)) return 0;
-  std::fill_n(slots, memories * q * parts * k, int64_t{-1});
-  std::fill_n(scores, memories * q * parts * k, -kInfinity);
+  centre_keys(store, exact, written, centred, rows, threads);
+  const int64_t longest = std::min(*std::max_element(written, written + rows), store->capacity);
+  threads = threads_worth(memories, q, longest, store->dim, threads);
+  const int64_t parts = parts_worth(memories, q, threads);
+  std::vector<int64_t> part_slots(parts > 1 ? memories * q * parts * k : 0);
+  std::vector<float> part_scores(part_slots.size());
+  const Answers merged{slots, scores}, found = parts > 1 ? Answers{part_slots.data(), part_scores.data()} : merged;
+  std::fill_n(found.slots, memories * q * parts * k, int64_t{-1});
+  std::fill_n(found.scores, memories * q * parts * k, -kInfinity);
   // As many queries at once as leave work for every thread.
   const int64_t even = (memories * q + threads - 1) / threads;
   const int64_t most = store->codes ? kQueryTile : kPackedQueryTile;
@@ -216,12 +250,13 @@ int search(const Store* store, const void* exact, const int64_t* written, const 
         const size_t n = finish<Stored>(rounded[i - from], keys, k, scratch.ranking, scratch.ties, scratch.sorted);
         const int64_t first = ((at * q + i) * parts + part) * k;
         for (size_t j = 0; j < n; ++j) {
-          slots[first + j] = static_cast<uint32_t>(~scratch.sorted[j]);
-          scores[first + j] = score_of(static_cast<int32_t>(scratch.sorted[j] >> 32));
+          found.slots[first + j] = static_cast<uint32_t>(~scratch.sorted[j]);
+          found.scores[first + j] = score_of(static_cast<int32_t>(scratch.sorted[j] >> 32));
         }
       }
     });
   });
+  if (parts > 1) merge_parts(found, memories * q, k, parts, merged);
   return 1;
 }
 
