@@ -18,6 +18,13 @@ struct Candidates {
   std::vector<int32_t> slot;
   size_t size = 0;
 
+  // Begin anew, with the room that there is unless it was for unusually many.
+  void clear() {
+    constexpr size_t kUsual = 4096;
+    size = 0;
+    if (slot.size() > kUsual + kTile) *this = Candidates{};
+  }
+
   // Have room for so many, and for a whole register behind the last.
   void reserve(size_t room) {
     if (room + kTile <= slot.size()) return;

@@ -94,11 +94,11 @@ float largest_pair(const float* vector, int64_t dim) {
   return largest;
 }
 
-Query rounded_query(const float* exact, const Keys& keys, int8_t* codes, size_t k) {
+// Begin with a query, in the room of one before.
+void round_query(Query& query, const float* exact, const Keys& keys, int8_t* codes, size_t k) {
   const int64_t dim = keys.dim;
   const float room = kPairs ? largest_pair(exact, dim) : 0;
   const Rounded rounded = round_vector(exact, nullptr, dim, reinterpret_cast<uint8_t*>(codes), kWord, 0, room);
-  Query query;
   query.codes = codes;
   query.exact = exact;
   query.scale = rounded.scale;
@@ -114,9 +114,11 @@ Query rounded_query(const float* exact, const Keys& keys, int8_t* codes, size_t 
   }
   query.shift = static_cast<float>(shift);
   query.haze = static_cast<float>(kFloatError * (dim + 8) * query.norm * std::sqrt(length));
+  query.threshold = -kInfinity;
   query.limit = 4 * k + 64;
+  query.rough.clear();
+  query.scored.clear();
   query.rough.reserve(query.limit);
-  return query;
 }
 
 // Whether no number is NaN or infinite: those have all bits of their exponent set.
@@ -239,13 +241,14 @@ int search(const Store* store, const void* exact, const int64_t* written, int64_
     const Keys keys = store->filled(at, exact, written[at / store->heads]);
     const int64_t tiles = (keys.length + kTile - 1) / kTile;
     std::vector<int8_t> codes((to - from) * store->groups * kWord, 0);
-    std::vector<Query> rounded;
-    for (int64_t i = from; i < to; ++i)
-      rounded.push_back(rounded_query(queries + (at * q + i) * store->dim, keys, &codes[(i - from) * store->groups * kWord], k));
     thread_local Scratch scratch;  // a quarter of a megabyte, which to have anew costs more than one query
+    scratch.queries.resize(std::max<size_t>(scratch.queries.size(), to - from));
+    Query* const rounded = scratch.queries.data();
+    for (int64_t i = from; i < to; ++i)
+      round_query(rounded[i - from], queries + (at * q + i) * store->dim, keys, &codes[(i - from) * store->groups * kWord], k);
     with_type(store->dtype, [&](auto type) {
       using Stored = std::remove_cv_t<std::remove_pointer_t<decltype(type)>>;
-      search_tiles<Stored>(rounded, keys, tiles * part / parts, tiles * (part + 1) / parts, k, scratch);
+      search_tiles<Stored>(rounded, to - from, keys, tiles * part / parts, tiles * (part + 1) / parts, k, scratch);
       for (int64_t i = from; i < to; ++i) {
         const size_t n = finish<Stored>(rounded[i - from], keys, k, scratch.ranking, scratch.ties, scratch.sorted);
         const int64_t first = ((at * q + i) * parts + part) * k;

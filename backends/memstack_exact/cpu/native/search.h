@@ -20,6 +20,7 @@ struct Scratch {
   Ranking ranking, ties;
   std::vector<int64_t> sorted;
   Packed packed;
+  std::vector<Query> queries;
 
   void set_bounds(const TileBound* bounds, int64_t tiles) {
     for (int64_t t = 0; t < tiles; ++t) {
@@ -196,7 +197,7 @@ void over_any(
 
 template <typename Stored>
 void search_tiles(
-    std::vector<Query>& queries, const Keys& keys, int64_t begin, int64_t end, size_t k, Scratch& scratch) {
+    Query* queries, int64_t n, const Keys& keys, int64_t begin, int64_t end, size_t k, Scratch& scratch) {
   // From the newest keys back: text asks most for what it has just read, and a high threshold spares the rest.
   const int64_t blocks = (end - begin + kBlock - 1) / kBlock;
   const int64_t newest = std::clamp((keys.newest / kTile - begin) / kBlock, int64_t{0}, std::max(blocks - 1, int64_t{0}));
@@ -206,10 +207,10 @@ void search_tiles(
     const bool first = back == 0;
     scratch.set_bounds(keys.bounds + block, stop - block);
     const Keys here = keys.codes ? keys : scratch.packed.block(keys, block, stop);
-    size_t q = 0;
-    for (; q + kTogether <= queries.size(); q += kTogether) over_any<kTogether, kTilesOfMany, Stored>(&queries[q], here, block, stop, k, first, scratch);
-    for (; q + 2 <= queries.size(); q += 2) over_any<2, kTilesOfTwo, Stored>(&queries[q], here, block, stop, k, first, scratch);
-    for (; q < queries.size(); ++q) over_any<1, kTilesOfOne, Stored>(&queries[q], here, block, stop, k, first, scratch);
+    int64_t q = 0;
+    for (; q + kTogether <= n; q += kTogether) over_any<kTogether, kTilesOfMany, Stored>(&queries[q], here, block, stop, k, first, scratch);
+    for (; q + 2 <= n; q += 2) over_any<2, kTilesOfTwo, Stored>(&queries[q], here, block, stop, k, first, scratch);
+    for (; q < n; ++q) over_any<1, kTilesOfOne, Stored>(&queries[q], here, block, stop, k, first, scratch);
   }
 }
 
