@@ -1,9 +1,10 @@
 """What exact search costs on this CPU beside the least it could: ``python -m benchmarks.goals.exact --out exact.json``.
 
 The floor is the float32 matrix product of queries and keys, in blocks of 4,096 keys that stay in the cache, with
-nothing done to the scores. Every figure is a ratio of medians, the calls made in turns in one process, on one thread
-and in its own time (what else the machine does counts little) unless it says otherwise. Two minutes; ``--variants``,
-the loop in each of the forms that this processor runs, is half a minute of them.
+nothing done to the scores. Every figure is the median of a ratio, the calls made in turns in one process, on one thread
+and in its own time unless it says otherwise, with the least and the most of all turns. What else the machine did
+meanwhile is said at the end: it counts. Two minutes; ``--variants``, the loop in each of the forms that this processor
+runs, is half a minute of them.
 """
 
 import math
@@ -19,7 +20,8 @@ import typer
 from memstack_exact.cpu import library
 from memstack_exact.search import ExactMemory
 
-from benchmarks.goals.turns import REPEATS, K, Row, filled, medians, product, reported, row, show, times
+from benchmarks.goals.busy import Watch
+from benchmarks.goals.turns import REPEATS, K, Row, filled, product, ratio, reported, row, show, times
 from memstack import BackendUnavailableError, MemoryShape
 from memstack.cli import console
 from memstack.measure import KEY_SETS, KeyStream
@@ -39,6 +41,8 @@ class ExactGoals(Record):
 
     kind: Literal["exact-goals"] = "exact-goals"
     rows: tuple[Row, ...]
+    others: float | None = None
+    """The share of the processors' time that other processes used meanwhile."""
 
 
 Rows = list[Row]
@@ -64,21 +68,21 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
         }
         if codes is not None:
             calls["8 bits"] = lambda q=queries: memory.index_search(q, K)
-        cost = medians(calls, REPEATS if entries < 1 << 18 else 5)
+        taken = times(calls, REPEATS if entries < 1 << 18 else 5)
         where = f"{asked} queries, {entries:,} entries of width {dim}, {name}"
         if codes is not None:
             goal = GOALS[entries] * (1 if asked == 512 else FEW)
-            rows.append(row(f"8-bit pass / product: {where}", cost["8 bits"] / cost["floor"], goal))
-        rows.append(row(f"torch / product: {where}", cost["torch"] / cost["floor"], TORCH))
+            rows.append(row(f"8-bit pass / product: {where}", ratio(taken, "8 bits", "floor"), goal))
+        rows.append(row(f"torch / product: {where}", ratio(taken, "torch", "floor"), TORCH))
     if codes is not None and name == "drifting":
         query = keys.queries(1)
         words = codes.view(-1).view(torch.int64)
         pass_alone, whole = (lambda: memory.index_search(query, K)), (lambda: memory.search(query, K))
-        cost = medians({"read": words.sum, "pass": pass_alone, "search": whole}, 4 * REPEATS)
+        taken = times({"read": words.sum, "pass": pass_alone, "search": whole}, 4 * REPEATS)
         where = f"reading the codes once: 1 query, {entries:,} entries of width {dim}"
         goal = 1.5 if entries == min(GOALS) else 1.2
-        rows.append(row(f"8-bit pass / {where}", cost["pass"] / cost["read"], goal))
-        rows.append(reported(f"whole search / {where}", cost["search"] / cost["read"]))
+        rows.append(row(f"8-bit pass / {where}", ratio(taken, "pass", "read"), goal))
+        rows.append(reported(f"whole search / {where}", ratio(taken, "search", "read")))
 
 
 def stored_in_8_bits(rows: Rows, entries: int) -> None:
@@ -88,9 +92,9 @@ def stored_in_8_bits(rows: Rows, entries: int) -> None:
     memories = {dtype: filled(shape, same, dtype=dtype) for dtype, same in keys.items()}
     for asked in (512, 64, 1):
         queries = keys["float32"].queries(asked)
-        cost = medians({dtype: lambda m=memory, q=queries: m.index_search(q, K) for dtype, memory in memories.items()})
+        taken = times({dtype: lambda m=memory, q=queries: m.index_search(q, K) for dtype, memory in memories.items()})
         what = f"a store in int8 / in float32: {asked} queries, {entries:,} entries of width 64"
-        reached = cost["int8"] / cost["float32"]
+        reached = ratio(taken, "int8", "float32")
         rows.append(row(what, reached, 1.1) if asked > 1 else reported(what, reached))
 
 
@@ -103,11 +107,9 @@ def variants(rows: Rows, entries: int) -> dict[str, float]:
     flat = next(iter(memories.values())).stored_keys.to(torch.float32).flatten(0, 1)
     calls = {name: lambda memory=memory: memory.index_search(queries, K) for name, memory in memories.items()}
     taken = times({"floor": lambda: product(queries[0], flat), **calls}, REPEATS if entries < 1 << 18 else 5)
-    floor = statistics.median(taken["floor"])
     for name in memories:
-        least, most = min(taken[name]) / floor, max(taken[name]) / floor
-        what = f"8-bit pass by {name} / product: 512 queries, {entries:,} entries; from {least:.2f} to {most:.2f}"
-        reached = statistics.median(taken[name]) / floor
+        what = f"8-bit pass by {name} / product: 512 queries, {entries:,} entries"
+        reached = ratio(taken, name, "floor")
         if goals := OF_VARIANTS.get(name):
             rows.append(row(what, reached, goals[entries]))
         else:
@@ -149,8 +151,25 @@ def two_threads(rows: Rows, entries: int) -> None:
 
         return call
 
-    cost = medians({"one": on(1), "two": on(2)}, 2 * REPEATS, time.perf_counter)
-    rows.append(row(f"one thread / two: 512 queries, {entries:,} entries", cost["one"] / cost["two"], 1.8, least=True))
+    taken = times({"one": on(1), "two": on(2)}, 2 * REPEATS, time.perf_counter)
+    reached = ratio(taken, "one", "two")
+    rows.append(row(f"one thread / two: 512 queries, {entries:,} entries", reached, 1.8, least=True))
+
+
+def eight_memories(rows: Rows) -> None:
+    """Eight memories of keys without any structure in one call, 512 queries each, against their products one by one."""
+    shape = MemoryShape(rows=1, heads=8, key_dim=64, value_dim=1, capacity=8192)
+    keys = KEY_SETS["isotropic"](shape)
+    memory, queries = filled(shape, keys), keys.queries(512)
+    flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
+
+    def floor() -> None:
+        for one in range(shape.heads):
+            product(queries[0, one : one + 1], flat[one : one + 1])
+
+    taken = times({"floor": floor, "search": lambda: memory.index_search(queries, K)}, 5)
+    what = "search / product: 8 memories x 8,192 entries, 512 queries each, isotropic"
+    rows.append(row(what, ratio(taken, "search", "floor"), 1.0))
 
 
 def many_memories(rows: Rows) -> None:
@@ -159,16 +178,15 @@ def many_memories(rows: Rows) -> None:
     keys = KEY_SETS["drifting"](shape)
     memory, queries = filled(shape, keys), keys.queries(64)
     flat = memory.stored_keys.to(torch.float32).flatten(0, 1)
-    cost = medians(
+    taken = times(
         {
             "naive": lambda: torch.bmm(queries.flatten(0, 1), flat.mT).topk(K),
             "search": lambda: memory.index_search(queries, K),
         },
         5,
     )
-    rows.append(
-        row("search / bmm and topk: 128 memories x 4,096 entries, 64 queries", cost["search"] / cost["naive"], 0.5)
-    )
+    reached = ratio(taken, "search", "naive")
+    rows.append(row("search / bmm and topk: 128 memories x 4,096 entries, 64 queries", reached, 0.5))
 
 
 def working_memory(rows: Rows) -> None:
@@ -224,7 +242,7 @@ def main(
 ) -> None:
     """Print each figure beside its goal."""
     torch.set_num_threads(1)
-    rows: Rows = []
+    rows, watch = Rows(), Watch()
     if not only_variants:
         searches(rows, quick)
     try:
@@ -235,7 +253,7 @@ def main(
         if not quick:
             growth(rows, seconds)
     show(rows)
-    console.write_record(out, ExactGoals(rows=tuple(rows)))
+    console.write_record(out, ExactGoals(rows=tuple(rows), others=watch.tell()))
 
 
 def searches(rows: Rows, quick: bool) -> None:
@@ -250,6 +268,7 @@ def searches(rows: Rows, quick: bool) -> None:
     for entries in (8192,) if quick else (8192, 65536):
         stored_in_8_bits(rows, entries)
     if not quick:
+        eight_memories(rows)
         many_memories(rows)
         two_threads(rows, 65536)
         if os.access("/proc/self/clear_refs", os.W_OK):

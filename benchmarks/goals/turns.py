@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from memstack_exact.search import ExactMemory
@@ -25,7 +26,18 @@ class Row(Frozen):
     what: str
     goal: str
     reached: float
+    """A median, where there is a spread."""
+    spread: tuple[float, float] | None = None
+    """The least and the most of all turns."""
     met: bool
+
+
+class Ratio(NamedTuple):
+    """What one call takes over what another one takes, turn by turn."""
+
+    median: float
+    least: float
+    most: float
 
 
 def times(
@@ -43,9 +55,10 @@ def times(
     return taken
 
 
-def medians(calls: Calls, repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> dict[str, float]:
-    """The median of each call's seconds."""
-    return {name: statistics.median(each) for name, each in times(calls, repeats, clock).items()}
+def ratio(taken: Mapping[str, Sequence[float]], of: str, over: str) -> Ratio:
+    """One call's seconds over another's, of the same turn, which what disturbs the machine disturbs alike."""
+    each = [one / other for one, other in zip(taken[of], taken[over], strict=True)]
+    return Ratio(statistics.median(each), min(each), max(each))
 
 
 def filled(shape: MemoryShape, keys: KeyStream, **options: object) -> ExactMemory:
@@ -63,19 +76,25 @@ def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
         torch.bmm(queries, keys[:, start : start + CHUNK].mT)
 
 
-def row(what: str, reached: float, goal: float, *, least: bool = False) -> Row:
-    met = reached >= goal if least else reached <= goal
-    return Row(what=what, goal=f"{'≥' if least else '≤'} {goal:g}", reached=round(reached, 2), met=met)
+def row(what: str, reached: float | Ratio, goal: float, *, least: bool = False) -> Row:
+    """A figure beside its goal, which is at most, or at ``least``, so much."""
+    one = reported(what, reached)
+    met = one.reached >= goal if least else one.reached <= goal
+    return one.model_copy(update={"goal": f"{'≥' if least else '≤'} {goal:g}", "met": met})
 
 
-def reported(what: str, reached: float) -> Row:
+def reported(what: str, reached: float | Ratio) -> Row:
     """A figure without a goal."""
+    if isinstance(reached, Ratio):
+        median, *spread = (round(each, 2) for each in reached)
+        return Row(what=what, goal="reported", reached=median, spread=(spread[0], spread[1]), met=True)
     return Row(what=what, goal="reported", reached=round(reached, 2), met=True)
 
 
 def show(rows: Iterable[Row]) -> None:
     """Print each figure beside its goal."""
-    lines = console.table("what", right=["goal", "reached", ""])
+    lines = console.table("what", right=["goal", "reached", "from - to", ""])
     for each in rows:
-        lines.add_row(each.what, each.goal, str(each.reached), "" if each.met else "short")
+        spread = f"{each.spread[0]:g} - {each.spread[1]:g}" if each.spread else ""
+        lines.add_row(each.what, each.goal, f"{each.reached:g}", spread, "" if each.met else "short")
     console.OUT.print(lines)

@@ -18,6 +18,7 @@ SCRIPTS = [
 ]
 PARTS = {
     "__init__",
+    "busy",
     "gpu_results",
     "growth_results",
     "hf_peers_ours",
