@@ -9,6 +9,7 @@ namespace memstack {
 
 constexpr int64_t kBlock = 512;  // tiles that stay in a core's cache while queries pass over them
 constexpr int64_t kMaxima = 4;   // times k: from so many maxima a threshold is first looked for
+constexpr int64_t kFiner = 8;    // times as many, where that left so many keys that few of them can be among the best
 
 // What a thread works with, of the block at hand.
 struct Scratch {
@@ -78,8 +79,8 @@ MEMSTACK_INLINE void pass(
 // A first threshold from the scores of some whole tiles: k of the buckets' maxima are k different keys. Keys that are
 // alike stand side by side, so that a bucket's do not.
 inline void look_ahead(
-    Query& query, const float* scores, int64_t tiles, size_t k, float widest, Ranking& ranking) {
-  const int64_t buckets = std::min<int64_t>(tiles, (kMaxima * k + kTile - 1) / kTile);
+    Query& query, const float* scores, int64_t tiles, size_t k, int64_t maxima, float widest, Ranking& ranking) {
+  const int64_t buckets = std::min<int64_t>(tiles, (maxima * k + kTile - 1) / kTile);
   if (static_cast<size_t>(buckets * kTile) < 2 * k) return;
   ranking.clear();
   for (int64_t b = 0; b < buckets; ++b) {
@@ -144,9 +145,13 @@ void over_first(
     Query& query = queries[q];
     const float* mine = scores + q * kBlock * kTile;
     const float widest = scratch.set_slack(query, end - begin);
-    look_ahead(query, mine, n / kTile, k, widest, scratch.ranking);
-    scratch.set_bars(query, end - begin, scratch.bars[q]);
-    const size_t named = name(mine, scratch.bars[q], n, static_cast<int32_t>(first), scratch.slots.data());
+    const auto named_by = [&](int64_t maxima) {
+      look_ahead(query, mine, n / kTile, k, maxima, widest, scratch.ranking);
+      scratch.set_bars(query, end - begin, scratch.bars[q]);
+      return name(mine, scratch.bars[q], n, static_cast<int32_t>(first), scratch.slots.data());
+    };
+    size_t named = named_by(kMaxima);
+    if (named > kFiner * kMaxima * k) named = named_by(kFiner * kMaxima);  // as where keys repeat
     query.rough.reserve(named);
     for (size_t i = 0; i < named; i += kTile) {
       const Ints slots = load(&scratch.slots[i]), at = slots + all(static_cast<int32_t>(-first));
