@@ -32,6 +32,8 @@ GOALS = {8192: 1.0, 65536: 0.45, 262144: 0.33}
 BY_256_BITS = {8192: 0.8, 65536: 0.6, 262144: 0.6}
 OF_VARIANTS = {"avx512vnni": GOALS, "avxvnni": BY_256_BITS, "avx2": BY_256_BITS}
 """Of the 8-bit pass in one of its variants; others are reported."""
+REPEATING = dict.fromkeys(GOALS, 1.0)
+"""The same, where keys repeat exactly."""
 FEW = 1.5  # what 64 queries may cost, relative to 512
 TORCH = 2.7
 
@@ -68,10 +70,10 @@ def one_memory(rows: Rows, dim: int, entries: int, name: str) -> None:
         }
         if codes is not None:
             calls["8 bits"] = lambda q=queries: memory.index_search(q, K)
-        taken = times(calls, REPEATS if entries < 1 << 18 else 5)
+        taken = times(calls, {8192: 3 * REPEATS, 262144: 5}.get(entries, REPEATS))
         where = f"{asked} queries, {entries:,} entries of width {dim}, {name}"
         if codes is not None:
-            goal = GOALS[entries] * (1 if asked == 512 else FEW)
+            goal = (REPEATING if name == "repeating" else GOALS)[entries] * (1 if asked == 512 else FEW)
             rows.append(row(f"8-bit pass / product: {where}", ratio(taken, "8 bits", "floor"), goal))
         rows.append(row(f"torch / product: {where}", ratio(taken, "torch", "floor"), TORCH))
     if codes is not None and name == "drifting":

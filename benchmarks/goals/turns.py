@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -71,9 +72,16 @@ def filled(shape: MemoryShape, keys: KeyStream, **options: object) -> ExactMemor
 
 
 def product(queries: torch.Tensor, keys: torch.Tensor) -> None:
-    """The scores, block by block, thrown away."""
-    for start in range(0, keys.shape[1], CHUNK):
-        torch.bmm(queries, keys[:, start : start + CHUNK].mT)
+    """The scores, block by block, each over the one before: room that is had anew costs as much as the product."""
+    width = min(CHUNK, keys.shape[1])
+    out = _room(queries.shape[0] * queries.shape[1] * width).view(*queries.shape[:2], width)
+    for start in range(0, keys.shape[1], width):
+        torch.bmm(queries, keys[:, start : start + width].mT, out=out)
+
+
+@cache
+def _room(numbers: int) -> torch.Tensor:
+    return torch.empty(numbers, dtype=torch.float32, device="cpu")
 
 
 def row(what: str, reached: float | Ratio, goal: float, *, least: bool = False) -> Row:
