@@ -24,8 +24,8 @@ def refused_beyond_the_widest() -> None:
     longest = MemoryShape(rows=1, heads=1, key_dim=1, value_dim=1, capacity=1 << 31)
     with pytest.raises(BackendUnavailableError, match="enough for a capacity up to 2,147,483,647"):
         CpuFirstPass(longest)
-    for shape, name in ((widest, "int8"), (wider, "auto")):
-        memory, size = create_memory("exact", shape, first_pass=name), (1, 1, 16, shape.key_dim)
+    for shape, name, dtype in ((widest, "int8", "float32"), (widest, "int8", "int8"), (wider, "auto", "float32")):
+        memory, size = create_memory("exact", shape, first_pass=name, dtype=dtype), (1, 1, 16, shape.key_dim)
         steps = torch.arange(1, 17).view(1, 1, 16, 1)
         # All codes are 127, and so large a sum as there can be: only the scales differ.
         memory.add(steps.expand(size).float(), torch.zeros(1, 1, 16, 1))

@@ -48,6 +48,12 @@ struct Packed {
   std::vector<uint8_t> codes;
   std::vector<uint16_t> scale;
 
+  // How many tiles of such keys are laid out at once: half a megabyte of them, but enough to find a threshold in.
+  static int64_t tiles(const Keys& keys) {
+    constexpr int64_t kBytes = 1 << 19, kLeast = 64;
+    return std::max(kLeast, kBytes / (keys.groups * kTile * kWord));
+  }
+
   // The keys of these tiles, by the numbers that they have among all.
   Keys block(const Keys& keys, int64_t begin, int64_t end) {
     const int64_t tile_bytes = keys.groups * kTile * kWord;

@@ -204,11 +204,12 @@ template <typename Stored>
 void search_tiles(
     Query* queries, int64_t n, const Keys& keys, int64_t begin, int64_t end, size_t k, Scratch& scratch) {
   // From the newest keys back: text asks most for what it has just read, and a high threshold spares the rest.
-  const int64_t blocks = (end - begin + kBlock - 1) / kBlock;
-  const int64_t newest = std::clamp((keys.newest / kTile - begin) / kBlock, int64_t{0}, std::max(blocks - 1, int64_t{0}));
+  const int64_t size = keys.codes ? kBlock : std::min(kBlock, Packed::tiles(keys));
+  const int64_t blocks = (end - begin + size - 1) / size;
+  const int64_t newest = std::clamp((keys.newest / kTile - begin) / size, int64_t{0}, std::max(blocks - 1, int64_t{0}));
   for (int64_t back = 0; back < blocks; ++back) {
-    const int64_t block = begin + (newest - back + blocks) % blocks * kBlock;
-    const int64_t stop = std::min(end, block + kBlock);
+    const int64_t block = begin + (newest - back + blocks) % blocks * size;
+    const int64_t stop = std::min(end, block + size);
     const bool first = back == 0;
     scratch.set_bounds(keys.bounds + block, stop - block);
     const Keys here = keys.codes ? keys : scratch.packed.block(keys, block, stop);
