@@ -19,7 +19,7 @@ from memstack.plugins.placement import PLACEMENT
 from memstack.store.exact import nearest_slots
 from memstack.store.int8 import Quantised
 from memstack.store.ledger import Ledger
-from memstack.store.ranking import Scored, as_ranked, in_slot_order, ranked
+from memstack.store.ranking import Scored, in_slot_order, ranked
 from memstack.store.storage import StoreOptions
 
 
@@ -220,16 +220,13 @@ class IndexedMemory(Memory):
             width = min(k, longest)
             none = torch.empty(*folded.shape[:3], 0, dtype=torch.int64, device=self.device)
             found = propose(folded, width) if width and folded.numel() else none
-            if isinstance(found, Scored) and found.is_whole(shortest):
-                positions, index = ring.live_positions(found.slots), store.index(found.slots)
-                best = as_ranked(found.scores, positions, index, k, store.null)
-            else:
-                scored = isinstance(found, Scored)  # of which something is missing, or wrong
-                slots = found.slots if scored else found if in_order else in_slot_order(found)
-                positions = ring.positions(slots)
-                index = store.index(slots, positions >= 0)
-                scores = found.scores if scored else store.scores(folded, index)
-                best = ranked(scores, positions, index, k, store.null, best_first=scored)
+            scored = isinstance(found, Scored)
+            whole = isinstance(found, Scored) and found.is_whole(shortest)
+            slots = found.slots if scored else found if in_order else in_slot_order(found)
+            positions = ring.live_positions(slots) if whole else ring.positions(slots)
+            index = store.index(slots, None if whole else positions >= 0)
+            scores = found.scores if scored else store.scores(folded, index)
+            best = ranked(scores, positions, index, k, store.null, best_first=scored, whole=whole)
         outer = (*queries.shape[:3], k)
         entries = store.entries(best.places.reshape(outer), queries.device, self.__ledger.version.guard())
         scores, positions = (sent(part.reshape(outer), queries.device) for part in (best.scores, best.positions))

@@ -55,33 +55,21 @@ def ranked(
     null: int,
     *,
     best_first: bool = False,
+    whole: bool = False,
 ) -> Ranked:
     """Keep the best k of the candidates; ``null`` is the index of what a missing column reads.
 
-    ``best_first`` says that at most k come, in that order already.
+    ``best_first`` says that at most k come, in that order already; ``whole``, that none is missing.
     """
-    # A score that overflows cannot be told from that of a missing column.
-    missing = (positions < 0) | ~(scores > -torch.inf)
-    columns = [
-        (scores.masked_fill(missing, -torch.inf), -torch.inf),
-        (positions.masked_fill(missing, -1), -1),
-        (index.masked_fill(missing, null), null),
-    ]
+    columns = [(scores, -torch.inf), (positions, -1), (index, null)]
+    if not whole:
+        # A score that overflows cannot be told from that of a missing column.
+        missing = (positions < 0) | ~(scores > -torch.inf)
+        columns = [(each.masked_fill(missing, nothing), nothing) for each, nothing in columns]
     if not best_first:
         order = columns[0][0].sort(dim=-1, descending=True, stable=True).indices[..., :k]
         columns = [(each.gather(-1, order), nothing) for each, nothing in columns]
     return Ranked(*(_widened(each, k, nothing) for each, nothing in columns))
-
-
-def as_ranked(
-    scores: Float[Tensor, "rows heads q c"],
-    positions: Int[Tensor, "rows heads q c"],
-    index: Int[Tensor, "rows heads q c"],
-    k: int,
-    null: int,
-) -> Ranked:
-    """Keep at most k candidates that come best first, and of which none is missing."""
-    return Ranked(_widened(scores, k, -torch.inf), _widened(positions, k, -1), _widened(index, k, null))
 
 
 def _widened(columns: Tensor, k: int, missing: float) -> Tensor:

@@ -122,12 +122,10 @@ class CpuFirstPass(FirstPass):
 
 
 def _new_codes(size: tuple[int, ...], store: StoreOptions) -> Tensor:
+    if not math.prod(size):  # which no file can be
+        return torch.empty(size, dtype=torch.uint8, device="cpu")
     try:
-        return (
-            new_zeros(size, torch.uint8, store)
-            if math.prod(size)
-            else torch.zeros(size, dtype=torch.uint8, device="cpu")
-        )
+        return new_zeros(size, torch.uint8, store)
     except (RuntimeError, OSError) as error:
         gigabytes = math.prod(size) / 1e9
         raise BackendUnavailableError(
