@@ -58,7 +58,12 @@ def times(
 
 def ratio(taken: Mapping[str, Sequence[float]], of: str, over: str) -> Ratio:
     """One call's seconds over another's, of the same turn, which what disturbs the machine disturbs alike."""
-    each = [one / other for one, other in zip(taken[of], taken[over], strict=True)]
+    return ratio_of(zip(taken[of], taken[over], strict=True))
+
+
+def ratio_of(turns: Iterable[tuple[float, float]]) -> Ratio:
+    """The first of each turn's two over the second."""
+    each = [one / other for one, other in turns]
     return Ratio(statistics.median(each), min(each), max(each))
 
 

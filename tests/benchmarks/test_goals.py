@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.goals import hugging_face, step
+from benchmarks.goals import hugging_face, reading, step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
 SCRIPTS = [
     *("exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document"),
-    *("on_disk", "peer", "remote", "sharded", "start", "step", "unit_costs"),
+    *("on_disk", "peer", "reading", "remote", "sharded", "start", "step", "unit_costs"),
 ]
 PARTS = {
     "__init__",
@@ -48,12 +48,21 @@ def test_a_script_explains_itself(
 
 def test_a_step_is_told_beside_its_goal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(step, "GOALS", {64: 1.5})
-    step.main("exact", TINY, [64, 128])
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("exact, 64 entries: ")
-    assert "times the step without a memory (goal 1.5)" in first
-    assert second.startswith("exact, 128 entries: ")
-    assert "times the step without a memory (reported)" in second
+    step.main("exact", TINY, [64, 128], turns=2)
+    _, first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("training step with exact, 64 entries / without a memory")
+    assert "≤ 1.5" in first
+    assert second.startswith("training step with exact, 128 entries / without a memory")
+    assert "reported" in second
+
+
+def test_a_book_is_read_beside_its_goal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(hugging_face.Reading, "tokens", 200)
+    monkeypatch.setattr(hugging_face.Reading, "settings", {"window": 32, "segment": 32})
+    reading.main("exact", "random", entries=300, turns=2, set_=TINY)
+    told = [line for line in capsys.readouterr().out.splitlines() if "300 entries" in line]
+    assert [line.partition(",")[0] for line in told] == ["stdlib-small", "random"]
+    assert all("≥ 0.5" in line for line in told)
 
 
 def test_a_model_of_hugging_face_is_told_beside_its_goal(
