@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.goals import hugging_face, reading, step
+from benchmarks.goals import approximate, hugging_face, reading, step
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
 SCRIPTS = [
-    *("exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document"),
+    *("approximate", "exact", "gpu", "growth", "hf_peers", "hugging_face", "long_document"),
     *("on_disk", "peer", "reading", "remote", "sharded", "start", "step", "unit_costs"),
 ]
 PARTS = {
@@ -77,6 +77,14 @@ def test_a_model_of_hugging_face_is_told_beside_its_goal(
         f"{backend}, {verb}" for backend in ("exact", "bucketed") for verb in verbs
     ]
     assert all("times the window alone (" in line and "goal 1.5)" in line for line in told)
+
+
+def test_approximate_search_is_told_beside_exact(capsys: pytest.CaptureFixture[str]) -> None:
+    approximate.main(["bucketed", "jax"], ["drifting"], entries=256)
+    told = [line for line in capsys.readouterr().out.splitlines() if "256 drifting" in line]
+    assert [line.partition(" / exact")[0] for line in told] == ["bucketed", "jax"]
+    assert "≤ 0.5" in told[0]
+    assert "reported" in told[1]
 
 
 @pytest.mark.parametrize("worker", ["peer_worker", "hf_peers_worker"])

@@ -137,8 +137,10 @@ def test_what_cannot_be_done_is_one_line(memstack: Run, run: Path, texts: Path, 
 
 @pytest.mark.parametrize("kept", ["server", "folder"])
 def test_a_store_that_an_engine_keeps_is_read_as_one_in_files(
-    memstack: Run, run: Path, texts: Path, tmp_path: Path, kept: str
+    memstack: Run, texts: Path, tmp_path: Path, kept: str
 ) -> None:
+    # Not the first layer's, whose keys are equal where tokens are: an engine may find others of them.
+    run = write_checkpoint(tmp_path, "model.memory_layers=[2]")
     if missing := registry().spec("qdrant").missing():
         pytest.skip(f"qdrant needs {', '.join(missing)}")
     from helpers.stand_in import StandIn  # which needs what was just looked for
@@ -154,8 +156,7 @@ def test_a_store_that_an_engine_keeps_is_read_as_one_in_files(
         there, _ = perplexities(memstack, run, "--data", texts, *settings(f"memory.store={place}"))
         plain, _ = perplexities(memstack, run, "--data", texts, *settings("memory.store=files"))
         (_, with_it), (_, expected) = there.values(), plain.values()
-        # Equal keys, of which an untrained model makes many, are in another order.
-        assert with_it == pytest.approx(expected, rel=5e-3)
+        assert with_it == pytest.approx(expected, rel=1e-4)
         without, _ = perplexities(memstack, run, "--data", texts)
         assert abs(without["exact/64"] - expected) > 5 * abs(with_it - expected)
     finally:
