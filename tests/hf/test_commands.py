@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.command_line import Run
 from hf.families import WORDS, save_places
 from memstack_hf import attach
@@ -68,6 +69,17 @@ def test_hf_ask_answers_with_its_memory_and_without(name: str, places: tuple[Pat
     assert f"read 729 tokens of {Path(name).name}" in out
     assert "with its memory:" in out
     assert "the window alone:" in out
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_processor_that_is_slow_in_a_dtype_is_told_of(
+    places: tuple[Path, Path], memstack: Run, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: runs)
+    model, texts = places
+    asked = ["hf-ask", model, texts.parent / "packed [1].txt.gz", "the boats", "--answer", "2", "--tokens", "90"]
+    said = [memstack(*asked, "--dtype", dtype)[2] for dtype in ("bfloat16", "float32")]
+    assert ["no products in bfloat16; --dtype float32" in each for each in said] == [not runs, False]
 
 
 @pytest.mark.parametrize(
