@@ -71,15 +71,16 @@ def test_hf_ask_answers_with_its_memory_and_without(name: str, places: tuple[Pat
     assert "the window alone:" in out
 
 
-@pytest.mark.parametrize("runs", [True, False])
-def test_a_processor_that_is_slow_in_a_dtype_is_told_of(
-    places: tuple[Path, Path], memstack: Run, monkeypatch: pytest.MonkeyPatch, runs: bool
+@pytest.mark.parametrize(("runs", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_a_model_computes_in_what_the_processor_has_products_in(
+    places: tuple[Path, Path], memstack: Run, monkeypatch: pytest.MonkeyPatch, runs: bool, expected: str
 ) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: runs)
     model, texts = places
-    asked = ["hf-ask", model, texts.parent / "packed [1].txt.gz", "the boats", "--answer", "2", "--tokens", "90"]
-    said = [memstack(*asked, "--dtype", dtype)[2] for dtype in ("bfloat16", "float32")]
-    assert ["no products in bfloat16; --dtype float32" in each for each in said] == [not runs, False]
+    asked = ["hf-eval", model, "--data", texts, "--tokens", "300", "--documents", "1", "--beyond", "100"]
+    code, out, err = memstack(*asked, "--json", "-")
+    assert code == 0, err
+    assert json.loads(out)["dtype"] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """``memstack hf-ask``: a question about a document that is longer than what a model sees."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from memstack.cli.complete import backend_names
-from memstack_hf.measure.command import Store, expect_transformers
+from memstack_hf.measure.command import Dtype, Store, expect_transformers
 
 
 def hf_ask_command(
@@ -22,9 +22,7 @@ def hf_ask_command(
         str, typer.Option("--backend", "-b", help="The memory's backend.", autocompletion=backend_names)
     ] = "exact",
     store: Store = None,
-    dtype: Annotated[
-        Literal["bfloat16", "float16", "float32"], typer.Option(help="What the model computes in.")
-    ] = "bfloat16",
+    dtype: Dtype = "auto",
 ) -> None:
     """Print how a model goes on from a question, once with all of the document and once with the window alone."""
     expect_transformers()

@@ -13,6 +13,10 @@ from memstack.cli.console import JsonFile
 Store = Annotated[
     str | None, typer.Option(metavar="PLACE", help="A folder or url that hf-build-store has filled, to read as well.")
 ]
+Dtype = Annotated[
+    Literal["auto", "bfloat16", "float16", "float32"],
+    typer.Option(help="What the model computes in; auto is bfloat16 where the processor has products in it."),
+]
 
 
 def expect_transformers() -> None:
@@ -60,9 +64,7 @@ def hf_eval_command(
     passkey: Annotated[list[int], typer.Option(min=64, help="Also hide a passkey in a text of so many tokens.")] = [],  # noqa: B006
     trials: Annotated[int, typer.Option(min=1, help="Passkeys hidden for each length.")] = 20,
     store: Store = None,
-    dtype: Annotated[
-        Literal["bfloat16", "float16", "float32"], typer.Option(help="What the model computes in.")
-    ] = "bfloat16",
+    dtype: Dtype = "auto",
     json_: JsonFile = None,
 ) -> None:
     """Print perplexity by position, speed and bytes: the window alone, memories, and full attention where it fits."""

@@ -63,7 +63,7 @@ def evaluate(asked: Asked, json_: Any) -> None:
         OUT.print(passkey_table(found))
     record = HfEval(
         model=asked.model,
-        dtype=asked.dtype,
+        dtype=str(model.dtype).removeprefix("torch."),
         tokens=asked.tokens,
         beyond=asked.beyond,
         far_layers=chosen.get("far_layers"),

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from memstack import SPLITS, Document, Split, create_corpus
-from memstack.cli.console import ERR, say
 from memstack.contract.errors import CorpusError, MemstackError, in_one_line
 from memstack_hf.measure.smollm2 import NAME, load_smollm2
 
@@ -24,7 +23,7 @@ WHOLE = {"train": 0.0, "validation": 0.0, "test": 1.0}
 def load(model: str, dtype: str) -> tuple[Any, Any]:
     """Return model and tokeniser of a folder, of a name on the Hugging Face Hub, or of ``smollm2``.
 
-    Says so where the processor is slow in that dtype.
+    ``auto`` is bfloat16, or float32 where the processor has no products in that.
 
     Raises:
         MemstackError: there is none; in one line, with what to do.
@@ -35,10 +34,7 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     getLogger("huggingface_hub").setLevel(ERROR)  # what fails is told once, below
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    wide = getattr(torch, dtype)
-    if slow_here(wide):
-        note = f"note: this processor has no products in {dtype}; --dtype float32 takes a fraction of the time"
-        say(note, "yellow", ERR)
+    wide = in_full(dtype)
     if model == NAME and not Path(model).exists():
         return load_smollm2(wide)
     try:
@@ -50,15 +46,12 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
         ) from None
 
 
-def slow_here(dtype: torch.dtype) -> bool:
-    """Whether torch, as far as is known, multiplies such matrices without a kernel made for them."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    known = {
-        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported,
-    }
-    return dtype in known and not known[dtype]()
+def in_full(dtype: str) -> torch.dtype:
+    """Return a dtype by its name; of ``auto`` the one that torch, as far as is known, has a kernel for here."""
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    slow = torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.float32 if slow else torch.bfloat16
 
 
 def document_in(path: Path) -> str:

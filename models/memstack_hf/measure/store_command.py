@@ -1,12 +1,12 @@
 """``memstack hf-build-store``: what a Hugging Face model remembers of a corpus, kept for whatever it reads later."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from memstack import Split
 from memstack.cli.filling import NO_OPTIONS, Keeper, Option, Out, Url, fill, place_given
-from memstack_hf.measure.command import expect_transformers
+from memstack_hf.measure.command import Dtype, expect_transformers
 
 
 def hf_build_store_command(
@@ -26,9 +26,7 @@ def hf_build_store_command(
         list[int],
         typer.Option(min=0, help="A layer to store, counted from 0; repeat for several. By default far_layers."),
     ] = [],  # noqa: B006
-    dtype: Annotated[
-        Literal["bfloat16", "float16", "float32"], typer.Option(help="What the model computes in.")
-    ] = "bfloat16",
+    dtype: Dtype = "auto",
 ) -> None:
     """Read documents with a model and store what its layers would remember, once for all that it reads later.
 
