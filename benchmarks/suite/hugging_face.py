@@ -28,7 +28,7 @@ Pairs = Mapping[int, tuple[Tensor, Tensor]]
 
 
 class _BesideTheWindow(SharedFolder):
-    """One row, bfloat16 weights, default settings; the memories of the default far layers are full.
+    """One row, weights in the commands' dtype, default settings; the memories of the default far layers are full.
 
     They are filled with the keys and values of one reading of ``tokens`` tokens, repeated, each time with some noise:
     to read as many as they hold would take minutes. Every call is of new text, writes what it pushes out of sight, and
@@ -153,9 +153,9 @@ def loaded(model: str) -> tuple[Any, Tensor]:
     """A model and a text, (1, n): of the random one random tokens, else a book."""
     if model == SMOLLM2:
         from memstack_hf import load_smollm2
-        from memstack_hf.measure.loading import document_in
+        from memstack_hf.measure.loading import document_in, in_full
 
-        found, tokenizer = load_smollm2()
+        found, tokenizer = load_smollm2(in_full("auto"))
         return found, tokenizer(document_in(BOOK), return_tensors="pt", verbose=False).input_ids[:, :TEXT]
     from transformers import AutoModelForCausalLM, LlamaConfig
 

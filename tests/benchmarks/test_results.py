@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks" / "report" / "two-cores"
 KEPT: dict[str, type[Record]] = {
     "compare": CompareRecord,
     "exact": ExactGoals,
+    "exact-avx2": ExactGoals,
     "growth": Growth,
     "hf-peers": HfPeers,
     "peer": PeerGoals,
