@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.goals import approximate, hugging_face, reading, step
+from memstack.cli import console
 
 ROOT = Path(__file__).parents[2]
 TINY = ["model.preset=tiny", "model.memory_layers=[1, 2]", "train.rows=2", "train.segment=32"]
@@ -27,6 +28,12 @@ PARTS = {
     "peer_worker",
     "turns",
 }
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table's lines are whole, however wide the terminal is."""
+    monkeypatch.setattr(console.OUT, "_width", 200)
 
 
 def test_every_file_is_a_script_or_part_of_one() -> None:

@@ -71,7 +71,7 @@ def test_both_sides_step_in_turns_and_the_results_are_written(
 
 
 @pytest.mark.parametrize(
-    ("entries", "ratio", "text"), [(8192, 5.0, "5, reached"), (65536, 19.9, "20, missed"), (100, 9.0, "9.00")]
+    ("entries", "ratio", "text"), [(8192, 3.0, "3, reached"), (65536, 11.9, "12, missed"), (100, 9.0, "9.00")]
 )
 def test_a_ratio_is_shown_beside_its_goal(entries: int, ratio: float, text: str) -> None:
     sides = {name: {"ms": 1.0, "recall": 1.0} for name in ("memstack", "the peer")}
