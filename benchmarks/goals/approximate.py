@@ -35,6 +35,8 @@ def main(
     entries: Annotated[int | None, typer.Option(min=1, help="Instead of each key set's own.")] = None,
 ) -> None:
     """Print what each backend takes of exact search's time, beside the goal, and its recall."""
+    if unknown := [*dict.fromkeys(each for each in keys if each not in CELLS)]:
+        raise typer.BadParameter(f"--keys {', '.join(unknown)}: name {' or '.join(CELLS)}")
     rows, watch = list[Row](), Watch()
     for key_set in keys:
         sizes, counts = CELLS[key_set]

@@ -153,9 +153,9 @@ def loaded(model: str) -> tuple[Any, Tensor]:
     """A model and a text, (1, n): of the random one random tokens, else a book."""
     if model == SMOLLM2:
         from memstack_hf import load_smollm2
-        from memstack_hf.measure.loading import document_in, in_full
+        from memstack_hf.measure.loading import document_in, dtype_named
 
-        found, tokenizer = load_smollm2(in_full("auto"))
+        found, tokenizer = load_smollm2(dtype_named("auto"))
         return found, tokenizer(document_in(BOOK), return_tensors="pt", verbose=False).input_ids[:, :TEXT]
     from transformers import AutoModelForCausalLM, LlamaConfig
 

@@ -57,7 +57,7 @@ class TrainingStep(SharedFolder):
 
 
 def turns_of(
-    verb: Callable[[Trainer], object], backend: str, entries: int, settings: Sequence[str] = (), turns: int = 4
+    verb: Callable[[Trainer], object], backend: str, entries: int, settings: Sequence[str], turns: int
 ) -> list[tuple[float, float]]:
     """Seconds of what a trainer with full memories does, and of the same by one of the same model without, by turn.
 

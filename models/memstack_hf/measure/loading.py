@@ -34,7 +34,7 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
     getLogger("huggingface_hub").setLevel(ERROR)  # what fails is told once, below
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    wide = in_full(dtype)
+    wide = dtype_named(dtype)
     if model == NAME and not Path(model).exists():
         return load_smollm2(wide)
     try:
@@ -46,7 +46,7 @@ def load(model: str, dtype: str) -> tuple[Any, Any]:
         ) from None
 
 
-def in_full(dtype: str) -> torch.dtype:
+def dtype_named(dtype: str) -> torch.dtype:
     """Return a dtype by its name; of ``auto`` the one that torch, as far as is known, has a kernel for here."""
     if dtype != "auto":
         return getattr(torch, dtype)
